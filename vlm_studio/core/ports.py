@@ -81,8 +81,6 @@ class Engine(Protocol):
         """
         ...
 
-    def logprobs(
-        self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]
-    ) -> np.ndarray:
+    def logprobs(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> np.ndarray:
         """Natural log-probabilities [len(continuation)] of forced output tokens."""
         ...

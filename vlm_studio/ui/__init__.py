@@ -1,0 +1,1 @@
+"""The only importer of gradio: what a person clicks, and nothing else."""

@@ -1,0 +1,1 @@
+"""One file a tab: `build(shared)` places components, `bind(panel, shared, studio)` attaches events."""

@@ -1,0 +1,60 @@
+"""All tabs on one page. Build everything first, bind events second, so that tabs can point at each other."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import gradio as gr
+
+from vlm_studio import SOURCE_URL, __version__
+from vlm_studio.studio import Studio
+from vlm_studio.ui.shared import Shared
+
+TABS: tuple[tuple[str, str], ...] = (
+    ("transcribe", "Transcribe"),
+    ("documents", "Documents"),
+    ("chat", "Chat"),
+    ("inspect", "Inspect"),
+    ("adapt", "Teach"),
+    ("compare", "Frozen vs LoRA"),
+    ("sessions", "Sessions"),
+    ("about", "About"),
+)
+"""(module in ui/tabs and id of the tab, label)."""
+
+
+def build_app(studio: Studio) -> gr.Blocks:
+    """The whole page, ready to mount. Loads no model."""
+    with gr.Blocks(title="VLM Studio", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
+        gr.HTML(_header(), elem_id="studio-header", padding=False)
+        opened = gr.State("")
+        panels: list[tuple[Any, Any]] = []
+        with gr.Tabs(elem_id="studio-tabs") as tabs:
+            shared = Shared(studio=studio, tabs=tabs, opened=opened)
+            for name, label in TABS:
+                if importlib.util.find_spec(f"vlm_studio.ui.tabs.{name}") is None:
+                    continue
+                module = importlib.import_module(f"vlm_studio.ui.tabs.{name}")
+                with gr.Tab(label, id=name, render_children=True):
+                    panels.append((module, module.build(shared)))
+        gr.HTML(_footer(), elem_id="studio-footer", padding=False)
+        for module, panel in panels:
+            module.bind(panel, shared, studio)
+    return demo
+
+
+def _header() -> str:
+    return (
+        '<div class="studio-brand"><span class="studio-mark" aria-hidden="true"></span>'
+        "<div><h1>VLM Studio</h1><p>Reads your handwriting, answers from your documents, "
+        "and shows what it looked at. On this machine.</p></div></div>"
+    )
+
+
+def _footer() -> str:
+    return (
+        f'<p>VLM Studio {__version__} · AGPL-3.0 · <a href="{SOURCE_URL}" target="_blank" '
+        'rel="noopener noreferrer">source code</a></p>'
+    )
