@@ -185,3 +185,8 @@ class Correction:
     """Name of the reader, or of the owner where a person wrote it."""
     created_at: str
     """UTC, ISO 8601."""
+    number: int = 0
+    """1-based place in the history of its line."""
+    current: bool = False
+    reading: LineReading | None = None
+    """Text with its words, confidences and alternatives; None where only the text is known."""

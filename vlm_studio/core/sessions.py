@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vlm_studio.core.documents import Box
+from vlm_studio.core.documents import Author, Box, Line, LineReading, Page, ReadLine
 
 SessionKind = Literal["transcribe", "documents", "chat", "inspect", "adapt"]
 
@@ -61,3 +61,73 @@ class SearchHit:
     page_image_sha256: str | None = None
     box: Box | None = None
     """Place of the line on its page image, where there is one."""
+    what: str = ""
+    """What was found: ``title``, ``line``, ``turn``, ``passage``..."""
+    ref: str = ""
+    """Id of the line, turn or passage that was found."""
+    page_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPage:
+    """A page as the store keeps it."""
+
+    id: str
+    session_id: str
+    asset_id: str
+    filename: str
+    """Name of the file it came from, as the person knows it."""
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLine:
+    """A line as the store keeps it: where it stands, what it says now, and who wrote that."""
+
+    id: str
+    page_id: str
+    line: Line
+    reading: LineReading
+    """The current version. Written by a person: confidence 1 and no word boxes unless given."""
+    author: Author
+    writer: str
+    """Name of the reader, or of the owner where a person wrote it."""
+    created_at: str
+    """When the current version was written."""
+    version: int
+    """1-based number of the current version."""
+    versions: int
+    """How many versions there are; undo never deletes one."""
+    can_undo: bool = False
+    can_redo: bool = False
+
+    @property
+    def read(self) -> ReadLine:
+        return ReadLine(self.line, self.reading)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLine:
+    """A line that a person wrote or confirmed: what a reader can learn from."""
+
+    line_id: str
+    session_id: str
+    page_image_sha256: str
+    line: Line
+    text: str
+    read_as: str
+    """What the reader had made of it last; empty where none had."""
+    writer: str
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageUse:
+    """What the data folder holds, in bytes."""
+
+    database_bytes: int
+    blob_bytes: int
+    blobs: int
+    orphan_bytes: int
+    """Of blobs that nothing refers to: what a clean-up would free."""
+    orphans: int

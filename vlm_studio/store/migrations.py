@@ -1,6 +1,12 @@
 """The schema as named, append-only steps. A released step is never edited; a new one is added below.
 
-Rows are keyed to an owner. Times are UTC ISO 8601 text. JSON columns hold parameters and metrics only.
+Rows are keyed to an owner. Times are UTC ISO 8601 text. Three things follow from foreign keys alone
+(store/references.py), so a new table takes part in them by declaring its own:
+
+- a column that REFERENCES blob(sha256) keeps that blob from being cleaned up (give it an index);
+- a table that leads to `session` by foreign keys, or has a column `owner`, lets that owner read those blobs;
+- the rows of a table that leads to `session` go with the session: into its export, and when it is purged
+  (ON DELETE CASCADE). Ids are TEXT from core.ids, so that an import can give them new ones.
 """
 
 from __future__ import annotations
@@ -12,29 +18,81 @@ migrations = Migrations("vlm_studio")
 
 @migrations()
 def m001_sessions(db: Database) -> None:
-    """Sessions, uploaded files and their pages."""
+    """Sessions, uploaded files and their pages, and the text of everything for the search."""
     for statement in (
         """CREATE TABLE session (
             id TEXT PRIMARY KEY, owner TEXT NOT NULL, kind TEXT NOT NULL, title TEXT NOT NULL,
             created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
             pinned INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0,
-            deleted_at TEXT, meta TEXT NOT NULL DEFAULT '{}')""",
+            deleted_at TEXT, meta TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(meta)))""",
         "CREATE INDEX session_owner ON session(owner, updated_at)",
         """CREATE TABLE session_tag (
             session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
             tag TEXT NOT NULL, PRIMARY KEY (session_id, tag))""",
         """CREATE TABLE blob (
             sha256 TEXT PRIMARY KEY, mime TEXT NOT NULL, n_bytes INTEGER NOT NULL,
-            created_at TEXT NOT NULL)""",
+            stored_at TEXT NOT NULL)""",
         """CREATE TABLE asset (
             id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
             ord INTEGER NOT NULL, sha256 TEXT NOT NULL REFERENCES blob(sha256),
             mime TEXT NOT NULL, filename TEXT NOT NULL, n_bytes INTEGER NOT NULL)""",
         "CREATE INDEX asset_session ON asset(session_id, ord)",
+        "CREATE INDEX asset_blob ON asset(sha256)",
         """CREATE TABLE page (
             id TEXT PRIMARY KEY, asset_id TEXT NOT NULL REFERENCES asset(id) ON DELETE CASCADE,
             idx INTEGER NOT NULL, image_sha256 TEXT NOT NULL REFERENCES blob(sha256),
             width_px INTEGER NOT NULL, height_px INTEGER NOT NULL, dpi INTEGER,
+            text_layer TEXT CHECK (text_layer IS NULL OR json_valid(text_layer)),
             UNIQUE (asset_id, idx))""",
+        "CREATE INDEX page_blob ON page(image_sha256)",
+        # One row for each thing that can be found; `folded` is what FTS sees (store/search.py).
+        """CREATE TABLE passage (
+            id INTEGER PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+            kind TEXT NOT NULL, ref TEXT NOT NULL, text TEXT NOT NULL, extra TEXT NOT NULL DEFAULT '',
+            folded TEXT NOT NULL, folded_extra TEXT NOT NULL DEFAULT '',
+            page_id TEXT REFERENCES page(id) ON DELETE CASCADE, x0 REAL, y0 REAL, x1 REAL, y1 REAL,
+            UNIQUE (kind, ref))""",
+        "CREATE INDEX passage_session ON passage(session_id)",
+        "CREATE INDEX passage_page ON passage(page_id)",
+        """CREATE VIRTUAL TABLE passage_fts USING fts5(folded, folded_extra, content='passage',
+            content_rowid='id', prefix='2 3', tokenize='unicode61 remove_diacritics 2')""",
+        """CREATE TRIGGER passage_added AFTER INSERT ON passage BEGIN
+            INSERT INTO passage_fts(rowid, folded, folded_extra)
+            VALUES (new.id, new.folded, new.folded_extra); END""",
+        """CREATE TRIGGER passage_gone AFTER DELETE ON passage BEGIN
+            INSERT INTO passage_fts(passage_fts, rowid, folded, folded_extra)
+            VALUES ('delete', old.id, old.folded, old.folded_extra); END""",
+        """CREATE TRIGGER passage_changed AFTER UPDATE OF folded, folded_extra ON passage BEGIN
+            INSERT INTO passage_fts(passage_fts, rowid, folded, folded_extra)
+            VALUES ('delete', old.id, old.folded, old.folded_extra);
+            INSERT INTO passage_fts(rowid, folded, folded_extra)
+            VALUES (new.id, new.folded, new.folded_extra); END""",
+    ):
+        db.execute(statement)
+
+
+@migrations()
+def m002_transcripts(db: Database) -> None:
+    """What was read on a page: lines, and every version of their text. No version is ever deleted."""
+    for statement in (
+        """CREATE TABLE page_reading (
+            page_id TEXT PRIMARY KEY REFERENCES page(id) ON DELETE CASCADE,
+            reader TEXT NOT NULL, seconds REAL NOT NULL, created_at TEXT NOT NULL,
+            notes TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(notes)))""",
+        # `current` is the version shown; `redo_to` the one that undo came from, null after an edit.
+        """CREATE TABLE line (
+            id TEXT PRIMARY KEY, page_id TEXT NOT NULL REFERENCES page(id) ON DELETE CASCADE,
+            ord INTEGER NOT NULL, x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
+            quad TEXT CHECK (quad IS NULL OR json_valid(quad)),
+            col INTEGER NOT NULL DEFAULT 0, maybe_skipped INTEGER NOT NULL DEFAULT 0,
+            current INTEGER NOT NULL, redo_to INTEGER, removed_at TEXT)""",
+        "CREATE INDEX line_page ON line(page_id, ord)",
+        """CREATE TABLE line_version (
+            line_id TEXT NOT NULL REFERENCES line(id) ON DELETE CASCADE, number INTEGER NOT NULL,
+            parent INTEGER, text TEXT NOT NULL, author TEXT NOT NULL CHECK (author IN ('reader', 'person')),
+            writer TEXT NOT NULL, confidence REAL NOT NULL, created_at TEXT NOT NULL,
+            words TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(words)),
+            warnings TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(warnings)),
+            PRIMARY KEY (line_id, number))""",
     ):
         db.execute(statement)

@@ -32,7 +32,7 @@ def build_app(studio: Studio) -> gr.Blocks:
         opened = gr.State("")
         panels: list[tuple[Any, Any]] = []
         with gr.Tabs(elem_id="studio-tabs") as tabs:
-            shared = Shared(studio=studio, tabs=tabs, opened=opened)
+            shared = Shared(studio=studio, page=demo, tabs=tabs, opened=opened)
             for name, label in TABS:
                 if importlib.util.find_spec(f"vlm_studio.ui.tabs.{name}") is None:
                     continue

@@ -27,6 +27,7 @@ class Shared:
     """Built once, before any tab, so that tabs can point at each other without importing each other."""
 
     studio: Studio
+    page: gr.Blocks
     tabs: gr.Tabs
     opened: gr.State
     """``kind/session-id`` that a person asked to open; the tab of that kind listens to its change."""

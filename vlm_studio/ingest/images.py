@@ -1,0 +1,107 @@
+"""An uploaded image as upright RGB pixels, whatever the camera, scanner or program made of it."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vlm_studio.core.errors import DamagedFile, FileTooLarge, UnsupportedFile
+from vlm_studio.core.settings import Limits
+
+_SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, "PNG", "image/png"),
+    (b"\xff\xd8\xff", 0, "JPEG", "image/jpeg"),
+    (b"GIF87a", 0, "GIF", "image/gif"),
+    (b"GIF89a", 0, "GIF", "image/gif"),
+    (b"WEBP", 8, "WEBP", "image/webp"),
+    (b"II*\x00", 0, "TIFF", "image/tiff"),
+    (b"MM\x00*", 0, "TIFF", "image/tiff"),
+    (b"BM", 0, "BMP", "image/bmp"),
+)
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis", b"avif"}
+
+ACCEPTED = "PNG, JPEG, WebP, TIFF, GIF, BMP, HEIC or PDF"
+
+
+def sniff(data: bytes) -> tuple[str, str] | None:
+    """(Pillow format, MIME type) by the first bytes; None for anything that we do not read."""
+    for magic, offset, name, mime in _SIGNATURES:
+        if data[offset : offset + len(magic)] == magic:
+            return name, mime
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "HEIF", "image/heic"
+    return None
+
+
+def open_image(data: bytes, filename: str, limits: Limits) -> Image.Image:
+    """Upright RGB, first frame, transparency on white.
+
+    Raises UnsupportedFile, DamagedFile or FileTooLarge. Pixels are counted before they are decoded.
+    """
+    kind = sniff(data)
+    if kind is None:
+        raise UnsupportedFile(f"{filename} is not an image that can be read here.", f"Use {ACCEPTED}.")
+    try:
+        if kind[0] == "HEIF":
+            return _heif(data, filename, limits)
+        with warnings.catch_warnings():
+            # Pillow only warns up to twice its own limit; ours is checked right below.
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=[kind[0]])
+            _check_pixels(image.width * image.height, filename, limits)
+            image.seek(0)
+            image.load()
+            return _upright_rgb(image)
+    except UnidentifiedImageError as error:
+        raise DamagedFile(
+            f"{filename} begins like an image but is damaged.", "Export it again and retry."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise _too_many(filename, limits) from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:
+        raise DamagedFile(
+            f"{filename} is damaged or cut short.", "Copy or export it again and retry."
+        ) from error
+
+
+def _heif(data: bytes, filename: str, limits: Limits) -> Image.Image:
+    image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+    _check_pixels(image.size[0] * image.size[1], filename, limits)
+    return _upright_rgb(image.to_pillow())
+
+
+def _check_pixels(pixels: int, filename: str, limits: Limits) -> None:
+    if pixels > limits.image_pixels:
+        raise _too_many(filename, limits)
+
+
+def _too_many(filename: str, limits: Limits) -> FileTooLarge:
+    return FileTooLarge(
+        f"{filename} has too many pixels; up to {limits.image_pixels // 1_000_000} megapixels are read.",
+        "Scale it down and retry.",
+    )
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
+        image = _eight_bits(image)
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        paper = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(paper, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow clips 16 bits to 8 and whitens the picture; scale over the range that is used instead."""
+    values = np.asarray(image, dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    # A scan that uses the whole range keeps its tones; a dim one is not stretched into noise.
+    top = 65535.0 if high > 255 else 255.0
+    scaled = (values - min(low, 0.0)) / max(top, 1.0) * 255.0
+    return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
