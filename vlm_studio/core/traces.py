@@ -30,6 +30,20 @@ class Crop:
     """Start, stop of its pooled tokens in the prompt."""
     model_size_hw: tuple[int, int]
     """Pixels height, width that the tower was fed."""
+    patch_px: tuple[int, int] | None = None
+    """Height, width of a patch in model pixels; None: the real patches share the fed pixels evenly."""
+
+
+@dataclass(frozen=True, slots=True)
+class PooledTokens:
+    """What can be said of the pooled tokens of each crop without looking at attention."""
+
+    similarity: np.ndarray
+    """[crop, latent, latent] float16, cosine in -1..1."""
+    effective_rank: tuple[float, ...]
+    """Per crop, 1..latents: how many different things the tokens say."""
+    says: tuple[tuple[str, ...], ...] = ()
+    """Per crop and latent the word or letter of the language model's own vocabulary that is nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,11 @@ class Trace:
     model_id: str
     adapter: str | None
     version: int = TRACE_VERSION
+    perceiver_latents: np.ndarray | None = None
+    """[crop, layer, latent, latent] float16, taken from the latents; with `perceiver`, rows sum to 1."""
+    pooled: PooledTokens | None = None
+    weighting: Literal["attention", "gradient"] = "attention"
+    """`gradient`: the arrays are attention x its gradient, only what speaks for the token kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +79,50 @@ class HeatMap:
     raw_min: float
     raw_max: float
     label: str
+
+
+Area = Literal["hot", "cold", "random", "centre", "blank"]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedDrop:
+    """What masking one area of an image did to the words asked about."""
+
+    area: Area
+    share: float
+    """Of the image's pixels that were masked, 0..1."""
+    drop: float
+    """Mean natural log-probability lost per token; positive: the words became less likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Honesty:
+    """Whether a heat map says what the model used, tested by taking it away."""
+
+    drops: tuple[MaskedDrop, ...]
+    better_than_random: bool
+    verdict: str
+    """One sentence for a person."""
+    deletion_auc: float | None = None
+    """Mean probability ratio left while the hottest pixels go first, 0..1; low is good."""
+    insertion_auc: float | None = None
+    """Mean probability ratio while the hottest pixels come back first; high is good."""
+
+    def drop_of(self, area: Area) -> float:
+        """Mean over the masks of that kind; 0 where there was none."""
+        found = [d.drop for d in self.drops if d.area == area]
+        return sum(found) / len(found) if found else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WordSource:
+    """A word of an answer, with its probability with the image and with a blank one."""
+
+    text: str
+    first_token: int
+    last_token: int
+    """Inclusive, places in the answer's tokens."""
+    with_image: float
+    without_image: float
+    """Geometric mean of its tokens' probabilities, 0..1."""
+    source: Literal["read", "mixed", "guessed"]

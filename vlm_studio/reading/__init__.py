@@ -1,0 +1,1 @@
+"""Pages to lines to text without a language model. The only importer of rapidocr."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import random
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,20 +36,21 @@ class Sample:
     text: str
 
 
-def is_validation(text_number: str) -> bool:
-    """A tenth of Copiste's text numbers, by hash, so that the choice depends on nothing but the number."""
-    return hashlib.sha256(f"nano-{text_number}".encode()).digest()[0] % 10 == 0
+def validation_texts(text_numbers: Iterable[str]) -> frozenset[str]:
+    """Every tenth of Copiste's text numbers, in order: what no training sees."""
+    return frozenset(sorted(set(text_numbers))[::10])
 
 
 def load_copiste(folder: Path | None, validation: bool) -> list[RealLine]:
     """Lines of one side of the split by text number; empty where `folder` is None (`--no-copiste`)."""
     if folder is None:
         return []
+    rows = [row.split("\t") for row in (folder / "labels.tsv").read_text("utf-8").splitlines()[1:]]
+    kept = validation_texts(row[0].split("_")[0] for row in rows)
     found = []
     with zipfile.ZipFile(folder / "lines.zip") as archive:
-        for row in (folder / "labels.tsv").read_text("utf-8").splitlines()[1:]:
-            name, text, _page = row.split("\t")
-            if is_validation(name.split("_")[0]) == validation:
+        for name, text, _page in rows:
+            if (name.split("_")[0] in kept) == validation:
                 pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("L"))
                 found.append(RealLine(name, fold(text), pixels))
     return found

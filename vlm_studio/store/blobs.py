@@ -66,7 +66,7 @@ class BlobStore:
         if not self._intact(path, data):
             self._write(path, data)
         with self.database.write() as db:
-            # First the row, which takes the write lock: a clean-up elsewhere is then over, or has yet to begin.
+            # First the row, which takes the write lock: a clean-up elsewhere is over by then, or yet to come.
             db.execute(
                 "INSERT INTO blob (sha256, mime, n_bytes, stored_at) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (sha256) DO UPDATE SET stored_at = excluded.stored_at",
@@ -153,7 +153,8 @@ class BlobStore:
             gone = [
                 str(row[0])
                 for row in db.execute(
-                    f"DELETE FROM blob WHERE stored_at <= ? AND {self.schema.unreferenced()} RETURNING sha256",
+                    "DELETE FROM blob WHERE stored_at <= ? "
+                    f"AND {self.schema.unreferenced()} RETURNING sha256",
                     (limit,),
                 ).fetchall()
             ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ class Database:
         self.path = path
         self._write_lock = threading.RLock()
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        # Weak: the connection of a thread that ended closes with it, and its files with that.
+        self._all: weakref.WeakSet[SqliteDatabase] = weakref.WeakSet()
         with translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             migrations.apply(self.connection())
@@ -37,10 +39,10 @@ class Database:
         db: SqliteDatabase | None = getattr(self._local, "db", None)
         if db is None:
             raw = sqlite3.connect(self.path, check_same_thread=False)
-            self._all.append(raw)
             for pragma in _PRAGMAS:
                 raw.execute(f"PRAGMA {pragma}")
             db = SqliteDatabase(raw)
+            self._all.add(db)
             self._local.db = db
         return db
 
@@ -58,7 +60,7 @@ class Database:
                 with db.atomic():
                     yield db
                 return
-            db.begin()
+            db.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield db
             except BaseException:
@@ -67,8 +69,8 @@ class Database:
             db.commit()
 
     def close(self) -> None:
-        for connection in self._all:
-            connection.close()
+        for db in list(self._all):
+            db.conn.close()
         self._all.clear()
         self._local = threading.local()
 
@@ -84,6 +86,9 @@ def translated() -> Iterator[None]:
                 "The disk is full, so nothing was saved.", "Free some space and try again."
             ) from error
         raise StoreError(f"The database refused: {error}.", "Try again in a moment.") from error
+    except sqlite3.IntegrityError:
+        # A constraint of ours: a fault of the program, not of the disk.
+        raise
     except sqlite3.DatabaseError as error:
         raise StoreError(
             f"The database is damaged: {error}.", "Restore a backup of studio.db."

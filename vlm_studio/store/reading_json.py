@@ -1,4 +1,6 @@
-"""Words, quads and warnings as JSON columns, and back. Written by us only; an import is checked by reading it."""
+"""Words, quads and warnings as JSON columns, and back. Reading raises ValueError, TypeError or KeyError
+where the JSON is not what we write, which an import relies on.
+"""
 
 from __future__ import annotations
 

@@ -85,7 +85,10 @@ class Schema:
 
     def rows_of_session(self, table: str) -> str:
         """SQL: all columns of the rows of `table` that belong to the session given as its one parameter."""
-        return f'SELECT "{table}".* FROM "{table}" {self._joins(table)} WHERE "session".id = ? ORDER BY "{table}".rowid'
+        return (
+            f'SELECT "{table}".* FROM "{table}" {self._joins(table)} '
+            f'WHERE "session".id = ? ORDER BY "{table}".rowid'
+        )
 
     def _joins(self, table: str) -> str:
         chain = self.path_to_session(table) or ()

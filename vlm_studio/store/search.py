@@ -46,8 +46,8 @@ class SearchIndex:
     ) -> None:
         """Make `text` findable, replacing what (kind, ref) said before; empty text and extra remove it.
 
-        kind: title, line, turn, passage...; ref: id of the row it comes from. `extra` is found too, but counts
-        less (other readings of a word). `page_id` and `box` (page pixels) say where it stands.
+        kind: title, line, turn, passage...; ref: id of the row it comes from. `extra` is found too, but
+        counts less (other readings of a word). `page_id` and `box` (page pixels) say where it stands.
         """
         if not text.strip() and not extra.strip():
             self.remove(kind, ref)
@@ -57,8 +57,9 @@ class SearchIndex:
         with self.database.write() as db:
             db.execute(
                 "INSERT INTO passage (session_id, kind, ref, text, extra, folded, folded_extra, page_id, "
-                "x0, y0, x1, y1) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, ref) DO UPDATE SET "
-                "session_id = excluded.session_id, text = excluded.text, extra = excluded.extra, "
+                "x0, y0, x1, y1) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (kind, ref) DO UPDATE SET session_id = excluded.session_id, "
+                "text = excluded.text, extra = excluded.extra, "
                 "folded = excluded.folded, folded_extra = excluded.folded_extra, page_id = excluded.page_id, "
                 "x0 = excluded.x0, y0 = excluded.y0, x1 = excluded.x1, y1 = excluded.y1",
                 (session_id, kind, ref, text, extra, fold(text), fold(extra), page_id, *corners),
@@ -85,7 +86,8 @@ class SearchIndex:
         expression = fts_expression(query)
         if not expression:
             return ()
-        condition, values = "", []
+        condition = ""
+        values: list[str] = []
         wanted = tuple(kinds)
         if wanted:
             condition += f" AND passage.kind IN ({','.join('?' * len(wanted))})"
@@ -95,12 +97,16 @@ class SearchIndex:
             values.append(session_id)
         with self.database.read() as db:
             rows = db.execute(
+                # The newest matches are looked up first, and only those are ranked and fetched.
                 "SELECT session.id, session.kind, session.title, passage.text, passage.extra, passage.kind, "
-                "passage.ref, passage.page_id, page.image_sha256, passage.x0, passage.y0, passage.x1, passage.y1 "
-                "FROM passage_fts JOIN passage ON passage.id = passage_fts.rowid "
-                "JOIN session ON session.id = passage.session_id LEFT JOIN page ON page.id = passage.page_id "
-                f"WHERE passage_fts MATCH ? AND session.owner = ? AND session.deleted_at IS NULL{condition} "
-                "ORDER BY bm25(passage_fts, 1.0, 0.3), passage.id DESC LIMIT ?",
+                "passage.ref, passage.page_id, page.image_sha256, "
+                "passage.x0, passage.y0, passage.x1, passage.y1 FROM "
+                "(SELECT passage_fts.rowid AS found, bm25(passage_fts, 1.0, 0.3) AS score FROM passage_fts "
+                "JOIN passage ON passage.id = passage_fts.rowid "
+                "JOIN session ON session.id = passage.session_id WHERE passage_fts MATCH ? AND session.owner = ? AND session.deleted_at IS NULL"
+                f"{condition} ORDER BY passage_fts.rowid DESC LIMIT {_MAX_CANDIDATES}) "
+                "JOIN passage ON passage.id = found JOIN session ON session.id = passage.session_id "
+                "LEFT JOIN page ON page.id = passage.page_id ORDER BY score, found DESC LIMIT ?",
                 (expression, owner, *values, limit),
             ).fetchall()
         terms = _terms(query)

@@ -1,4 +1,4 @@
-"""Sessions, the files put into them and their pages. Speaks core values; a row of another owner is NotFound."""
+"""Sessions, the files put into them and their pages. A row of another owner is NotFound."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class SessionStore:
         session_id, now, title = new_id(), utc_now(), clean_title(title)
         with self.database.write() as db:
             db.execute(
-                "INSERT INTO session (id, owner, kind, title, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO session (id, owner, kind, title, created_at, updated_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
                 (session_id, owner, kind, title, now, now),
             )
             self.index.index("title", session_id, session_id, title)
@@ -192,7 +193,7 @@ class SessionStore:
             self._set(owner, session_id, "meta", json.dumps(kept, ensure_ascii=False))
 
     def touch(self, owner: str, session_id: str) -> None:
-        """Something in it changed: it moves to the top of the list. Called inside the write that changed it."""
+        """Something in it changed: it moves to the top of the list. Call it inside that write."""
         self._set(owner, session_id, "updated_at", utc_now())
 
     def _set(self, owner: str, session_id: str, column: str, value: object) -> None:
@@ -247,7 +248,8 @@ class SessionStore:
                 "INSERT INTO page (id, asset_id, idx, image_sha256, width_px, height_px, dpi, text_layer) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    page_id, asset_id, page.index, page.image_sha256, page.width_px, page.height_px, page.dpi, layer,
+                    page_id, asset_id, page.index, page.image_sha256, page.width_px, page.height_px,
+                    page.dpi, layer,
                 ),
             )  # fmt: skip
         except sqlite3.IntegrityError as error:

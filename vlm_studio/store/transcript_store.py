@@ -100,7 +100,8 @@ class TranscriptStore:
         self.sessions.page(owner, page_id)
         with self.database.read() as db:
             rows = db.execute(
-                f"{_LINE} WHERE line.page_id = ? AND removed_at IS NULL AND {_SEEN} ORDER BY line.ord, line.id",
+                f"{_LINE} WHERE line.page_id = ? AND removed_at IS NULL AND {_SEEN} "
+                "ORDER BY line.ord, line.id",
                 (page_id, owner),
             ).fetchall()
         return tuple(map(_kept, rows))
@@ -135,7 +136,7 @@ class TranscriptStore:
     def correct(
         self, owner: str, line_id: str, text: str, words: Sequence[WordReading] = (), writer: str = ""
     ) -> KeptLine:
-        """A person says what stands there. The same text again confirms a reader's line; it is kept as theirs.
+        """A person says what stands there. The same text again confirms a line; it is kept as theirs.
 
         `words`: their places, where the caller knows them. Raises InvalidRequest for a text too long.
         """
@@ -182,9 +183,11 @@ class TranscriptStore:
         with self.database.write() as db:
             before = self.line(owner, line_id)
             db.execute(
-                "UPDATE line SET redo_to = coalesce(redo_to, current), current = (SELECT parent FROM line_version "
-                "WHERE line_id = line.id AND number = line.current) WHERE id = ? AND EXISTS (SELECT 1 FROM "
-                "line_version WHERE line_id = line.id AND number = line.current AND parent IS NOT NULL)",
+                "UPDATE line SET redo_to = coalesce(redo_to, current), "
+                "current = (SELECT parent FROM line_version "
+                "WHERE line_id = line.id AND number = line.current) "
+                "WHERE id = ? AND EXISTS (SELECT 1 FROM line_version "
+                "WHERE line_id = line.id AND number = line.current AND parent IS NOT NULL)",
                 (line_id,),
             )
             self._changed(db, owner, before.page_id, line_id)
@@ -214,8 +217,8 @@ class TranscriptStore:
         current = self.line(owner, line_id).version
         with self.database.read() as db:
             rows = db.execute(
-                "SELECT number, text, author, writer, created_at, confidence, words, warnings FROM line_version "
-                "WHERE line_id = ? ORDER BY number",
+                "SELECT number, text, author, writer, created_at, confidence, words, warnings "
+                "FROM line_version WHERE line_id = ? ORDER BY number",
                 (line_id,),
             ).fetchall()
         return tuple(
@@ -235,14 +238,15 @@ class TranscriptStore:
         """
         with self.database.read() as db:
             rows = db.execute(
-                "SELECT line.id, session.id, page.image_sha256, x0, y0, x1, y1, quad, col, maybe_skipped, v.text, "
-                "coalesce((SELECT r.text FROM line_version r WHERE r.line_id = line.id AND r.author = 'reader' "
-                "AND r.number < v.number ORDER BY r.number DESC LIMIT 1), ''), v.writer, v.created_at "
+                "SELECT line.id, session.id, page.image_sha256, x0, y0, x1, y1, quad, col, maybe_skipped, "
+                "v.text, coalesce((SELECT r.text FROM line_version r WHERE r.line_id = line.id "
+                "AND r.author = 'reader' AND r.number < v.number ORDER BY r.number DESC LIMIT 1), ''), "
+                "v.writer, v.created_at "
                 "FROM line JOIN line_version v ON v.line_id = line.id AND v.number = line.current "
                 "JOIN page ON page.id = line.page_id JOIN asset ON asset.id = page.asset_id "
                 f"JOIN session ON session.id = asset.session_id WHERE {_SEEN} AND v.author = 'person' "
-                "AND removed_at IS NULL AND v.text <> '' AND v.created_at > ? AND session.id = coalesce(?, session.id) "
-                "ORDER BY v.created_at, line.id",
+                "AND removed_at IS NULL AND v.text <> '' AND v.created_at > ? "
+                "AND session.id = coalesce(?, session.id) ORDER BY v.created_at, line.id",
                 (owner, since or "", session_id),
             ).fetchall()
         return tuple(TrainingLine(r[0], r[1], r[2], line_of(*r[3:10]), *r[10:14]) for r in rows)
@@ -280,8 +284,9 @@ class TranscriptStore:
             ).fetchone()[0]
         )
         db.execute(
-            "INSERT INTO line_version (line_id, number, parent, text, author, writer, confidence, created_at, "
-            "words, warnings) VALUES (?, ?, (SELECT current FROM line WHERE id = ? AND ? > 1), ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO line_version (line_id, number, parent, text, author, writer, confidence, "
+            "created_at, words, warnings) "
+            "VALUES (?, ?, (SELECT current FROM line WHERE id = ? AND ? > 1), ?, ?, ?, ?, ?, ?, ?)",
             (
                 line_id, number, line_id, number, reading.text, author, writer, reading.confidence, now,
                 words_json(reading.words), strings_json(reading.warnings),
@@ -297,7 +302,8 @@ class TranscriptStore:
         if line is not None:
             box = line.box
             db.execute(
-                "UPDATE line SET x0 = ?, y0 = ?, x1 = ?, y1 = ?, quad = ?, col = ?, maybe_skipped = ? WHERE id = ?",
+                "UPDATE line SET x0 = ?, y0 = ?, x1 = ?, y1 = ?, quad = ?, col = ?, maybe_skipped = ? "
+                "WHERE id = ?",
                 (
                     box.left, box.top, box.right, box.bottom, quad_json(line.quad), line.column,
                     int(line.maybe_skipped), line_id,
@@ -327,7 +333,8 @@ class TranscriptStore:
     def _index(self, db: SqliteDatabase, session_id: str, line_id: str) -> None:
         """Findable by what it says now and, counting less, by every other reading it ever had."""
         row = db.execute(
-            "SELECT page_id, x0, y0, x1, y1, quad, col, maybe_skipped, current, removed_at FROM line WHERE id = ?",
+            "SELECT page_id, x0, y0, x1, y1, quad, col, maybe_skipped, current, removed_at FROM line "
+            "WHERE id = ?",
             (line_id,),
         ).fetchone()
         if row[9] is not None:

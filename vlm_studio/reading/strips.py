@@ -1,0 +1,80 @@
+"""Lines cut out of a page: upright strips, with a way back from strip pixels to page pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image as PilImage
+
+from vlm_studio.core.documents import Box, Line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A line as an upright image; `to_page` is the 3x3 matrix from its pixels to the page's."""
+
+    image: Image
+    to_page: np.ndarray
+
+    def on_page(self, box: Box) -> Box:
+        """A box of the strip as the upright box around it on the page."""
+        corners = np.array(
+            [[[box.left, box.top], [box.right, box.top], [box.right, box.bottom], [box.left, box.bottom]]]
+        )
+        points = cv2.perspectiveTransform(corners.astype(np.float64), self.to_page)[0]
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        return Box(float(left), float(top), float(right), float(bottom))
+
+
+def cut_strip(page: Image, line: Line, margin: float = 0.08) -> Strip:
+    """The line, upright, with a margin of `margin` times its height (ends: twice that)."""
+    quad = line.quad
+    box = line.box
+    if quad is None:
+        pad = margin * box.height
+        left, top = max(0.0, box.left - 2 * pad), max(0.0, box.top - pad)
+        right, bottom = min(page.width, box.right + 2 * pad), min(page.height, box.bottom + pad)
+        area = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
+        return Strip(
+            page.crop(area), np.array([[1, 0, area[0]], [0, 1, area[1]], [0, 0, 1]], dtype=np.float64)
+        )
+    corners = np.array(quad, dtype=np.float64)
+    along, down = corners[1] - corners[0], corners[3] - corners[0]
+    width, height = float(np.hypot(*along)), float(np.hypot(*down))
+    side = 2 * margin * height / max(width, 1) * along
+    over = margin * down
+    source = np.array([corners[0] - side - over, corners[1] + side - over, corners[3] - side + over])
+    size = (
+        max(2, round(width * (1 + 4 * margin * height / max(width, 1)))),
+        max(2, round(height * (1 + 2 * margin))),
+    )
+    target = np.array([[0, 0], [size[0], 0], [0, size[1]]], dtype=np.float64)
+    forward = cv2.getAffineTransform(source.astype(np.float32), target.astype(np.float32))
+    pixels = cv2.warpAffine(
+        np.asarray(page), forward, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    back = cv2.invertAffineTransform(forward.astype(np.float64))
+    return Strip(PilImage.fromarray(pixels), np.vstack([back, [0, 0, 1]]))
+
+
+def split_at_gaps(strip: Image, max_ratio: float) -> list[tuple[int, Image]]:
+    """(x offset, piece) of a strip longer than `max_ratio` times its height, cut at its widest gaps."""
+    width, height = strip.size
+    if width <= max_ratio * height:
+        return [(0, strip)]
+    grey = np.asarray(strip.convert("L")).astype(np.float32)
+    ink = np.maximum(np.median(grey) - grey - 18, 0).sum(axis=0)
+    smooth = cv2.GaussianBlur(ink[None], (0, 0), max(1.0, height / 8))[0]
+    pieces, start = [], 0
+    while width - start > max_ratio * height:
+        first, last = start + int(0.5 * max_ratio * height), start + int(max_ratio * height)
+        cut = first + int(smooth[first:last].argmin())
+        pieces.append((start, strip.crop((start, 0, cut, height))))
+        start = cut
+    return [*pieces, (start, strip.crop((start, 0, width, height)))]

@@ -1,0 +1,153 @@
+"""Pages in, lines of text out, one by one: the reading itself, without keeping anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.documents import Box, Line, LineReading, Page, PageReading, ReadLine
+from vlm_studio.core.errors import Cancelled, InvalidRequest
+from vlm_studio.core.ports import LineFinder, Reader
+from vlm_studio.reading.strips import Strip, cut_strip
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BLANK_PAGE = "This page is blank: no writing was found on it."
+SKIPPED_INK = "Some ink is covered by no line. It is marked as maybe skipped; choose it to read it."
+STOPPED = "Reading was stopped; the lines after this were not read."
+STREAM_BATCH = 6
+"""Strips read before the next events are sent: small enough to watch, large enough to be quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinesFound:
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LineRead:
+    index: int
+    """Place among the lines found."""
+    read: ReadLine
+
+
+@dataclass(frozen=True, slots=True)
+class PageRead:
+    reading: PageReading
+
+
+PageEvent = LinesFound | LineRead | PageRead
+
+
+class Transcriber:
+    """Finds lines once and gives them to whichever reader is asked for; readers are made at first use."""
+
+    def __init__(
+        self,
+        finder: LineFinder,
+        readers: Mapping[str, Callable[[], Reader]],
+        choose: Callable[[], tuple[str, str]],
+    ) -> None:
+        """`choose` says which reader `auto` is on this machine, and why."""
+        self.finder = finder
+        self._make = dict(readers)
+        self._made: dict[str, Reader] = {}
+        self.choose = choose
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._make)
+
+    def reader(self, name: str) -> Reader:
+        """Raises InvalidRequest for an unknown name, ModelUnavailable when it cannot run here."""
+        if name in {"", "auto"}:
+            name = self.choose()[0]
+        if name not in self._make:
+            raise InvalidRequest(
+                f"There is no reader {name!r}.", f"Use one of: auto, {', '.join(self._make)}."
+            )
+        if name not in self._made:
+            self._made[name] = self._make[name]()
+        return self._made[name]
+
+    def read_page(
+        self, page: Page, image: Image, reader_name: str, cancel: CancelToken
+    ) -> Iterator[PageEvent]:
+        """LinesFound, a LineRead for each line that is not maybe skipped, then PageRead.
+
+        Stopped in the middle, the PageRead holds what was read until then. Raises StudioError.
+        """
+        started = time.monotonic()
+        reader = self.reader(reader_name)
+        lines = self.finder.find(image)
+        yield LinesFound(lines)
+        done: dict[int, ReadLine] = {}
+        notes: list[str] = []
+        wanted = [i for i, line in enumerate(lines) if not line.maybe_skipped]
+        try:
+            for start in range(0, len(wanted), STREAM_BATCH):
+                batch = wanted[start : start + STREAM_BATCH]
+                for i, read in zip(
+                    batch, self.read_lines(image, [lines[i] for i in batch], reader, cancel), strict=True
+                ):
+                    done[i] = read
+                    yield LineRead(i, read)
+        except Cancelled:
+            notes.append(STOPPED)
+        if not wanted:
+            notes.append(BLANK_PAGE)
+        if any(line.maybe_skipped for line in lines):
+            notes.append(SKIPPED_INK)
+        unread = LineReading("", 0.0, (), reader.name)
+        # A line whose strip holds nothing legible is no line; what was not reached stays, unread.
+        kept = [
+            done.get(i, ReadLine(line, unread))
+            for i, line in enumerate(lines)
+            if i not in done or done[i].reading.text
+        ]
+        if wanted and not any(read.reading.text for read in kept) and STOPPED not in notes:
+            notes.append(BLANK_PAGE)
+        yield PageRead(PageReading(page, tuple(kept), reader.name, time.monotonic() - started, tuple(notes)))
+
+    def read_lines(
+        self, image: Image, lines: Sequence[Line], reader: Reader, cancel: CancelToken
+    ) -> Iterator[ReadLine]:
+        """The given lines of a page, word boxes in page pixels."""
+        strips = [cut_strip(image, line) for line in lines]
+        readings = reader.read([strip.image for strip in strips], cancel)
+        for line, strip, reading in zip(lines, strips, readings, strict=True):
+            yield ReadLine(line, _placed(reading, strip))
+
+    def read_region(
+        self, image: Image, region: Box, reader_name: str, cancel: CancelToken
+    ) -> tuple[ReadLine, ...]:
+        """Lines inside a part of a page; the part itself as one line where none is found in it."""
+        part = image.crop((int(region.left), int(region.top), int(region.right) + 1, int(region.bottom) + 1))
+        if part.width < 8 or part.height < 8:
+            raise InvalidRequest("This region is too small to hold writing.", "Mark a larger one.")
+        found = tuple(line for line in self.finder.find(part) if not line.maybe_skipped)
+        lines = [_moved(line, region.left, region.top) for line in found] or [Line(region)]
+        return tuple(self.read_lines(image, lines, self.reader(reader_name), cancel))
+
+    def read_strips(
+        self, strips: Sequence[Image], reader_name: str, cancel: CancelToken
+    ) -> Iterator[LineReading]:
+        """Already cut lines."""
+        return self.reader(reader_name).read(strips, cancel)
+
+
+def _placed(reading: LineReading, strip: Strip) -> LineReading:
+    words = tuple(replace(word, box=strip.on_page(word.box)) for word in reading.words)
+    return replace(reading, words=words)
+
+
+def _moved(line: Line, dx: float, dy: float) -> Line:
+    quad = line.quad
+    if quad is not None:
+        a, b, c, d = ((x + dx, y + dy) for x, y in quad)
+        quad = (a, b, c, d)
+    return replace(line, box=line.box.moved(dx, dy), quad=quad)

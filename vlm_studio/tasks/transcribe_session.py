@@ -1,0 +1,244 @@
+"""Transcriptions that are kept: files come in, pages are read in the background, people put lines right.
+
+Reading runs in its own thread (tasks/live.py): closing the tab loses nothing, and a second viewer sees
+it from the start. A page is saved with one write when it is read; a stopped one with what there is.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.documents import (
+    Asset,
+    Box,
+    Correction,
+    LineReading,
+    Page,
+    PageReading,
+    ReadLine,
+)
+from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
+from vlm_studio.core.sessions import KeptLine, KeptPage, Session, SessionKind
+from vlm_studio.core.settings import Limits
+from vlm_studio.ingest.upload import make_asset, open_pages
+from vlm_studio.tasks.export import FilePage, export
+from vlm_studio.tasks.live import LiveRun, LiveRuns
+from vlm_studio.tasks.scoring import Score, difference, score
+from vlm_studio.tasks.transcribe import PageEvent, PageRead, Transcriber
+
+
+class SessionRows(Protocol):
+    def create(self, owner: str, kind: SessionKind, title: str) -> Session: ...
+    def get(self, owner: str, session_id: str) -> Session: ...
+    def add_asset(
+        self, owner: str, session_id: str, asset: Asset, pages: Sequence[Page] = ()
+    ) -> tuple[KeptPage, ...]: ...
+    def pages(self, owner: str, session_id: str) -> tuple[KeptPage, ...]: ...
+    def page(self, owner: str, page_id: str) -> KeptPage: ...
+    def page_image(self, owner: str, page_id: str) -> bytes: ...
+
+
+class TranscriptRows(Protocol):
+    def save_reading(self, owner: str, page_id: str, reading: PageReading) -> tuple[KeptLine, ...]: ...
+    def lines(self, owner: str, page_id: str) -> tuple[KeptLine, ...]: ...
+    def line(self, owner: str, line_id: str) -> KeptLine: ...
+    def reading(self, owner: str, page_id: str) -> PageReading | None: ...
+    def correct(self, owner: str, line_id: str, text: str) -> KeptLine: ...
+    def add_version(self, owner: str, line_id: str, reading: LineReading) -> KeptLine: ...
+    def add_line(self, owner: str, page_id: str, read: ReadLine) -> KeptLine: ...
+    def undo(self, owner: str, line_id: str) -> KeptLine: ...
+    def redo(self, owner: str, line_id: str) -> KeptLine: ...
+    def versions(self, owner: str, line_id: str) -> tuple[Correction, ...]: ...
+
+
+class Blobs(Protocol):
+    def put(self, data: bytes, mime: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FilesTaken:
+    """What became of the files of one upload."""
+
+    session_id: str
+    pages: int
+    problems: tuple[str, ...]
+    """A sentence for each file that could not be used."""
+    wants_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of reading a session: `event` of page number `page` (0-based) of `total`."""
+
+    page: int
+    total: int
+    event: PageEvent
+
+
+class TranscribeSessions:
+    """The Transcribe tab's and the API's use cases. Every method takes the owner of the rows."""
+
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        sessions: SessionRows,
+        transcripts: TranscriptRows,
+        blobs: Blobs,
+        live: LiveRuns,
+        limits: Limits,
+    ) -> None:
+        self.transcriber = transcriber
+        self.sessions, self.transcripts, self.blobs = sessions, transcripts, blobs
+        self.live, self.limits = live, limits
+
+    def add_files(
+        self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]], password: str = ""
+    ) -> FilesTaken:
+        """Keep the files' pages in a session (a new one where `session_id` is empty).
+
+        A file that cannot be used does not stop the others. Raises NotFound for somebody else's session,
+        InvalidRequest for too many files, StoreError.
+        """
+        if len(files) > self.limits.upload_files:
+            raise InvalidRequest(
+                f"{len(files)} files at once are too many.", f"Send up to {self.limits.upload_files}."
+            )
+        problems: list[str] = []
+        count, locked = 0, False
+        for name, data in files:
+            try:
+                asset = make_asset(data, name, self.limits)
+                pages = self._keep_pages(data, asset, password)
+                if not session_id:
+                    session_id = self.sessions.create(owner, "transcribe", asset.filename).id
+                count += len(self.sessions.add_asset(owner, session_id, asset, pages))
+            except NotFound:
+                raise
+            except StudioError as problem:
+                locked = locked or type(problem).__name__ == "PasswordNeeded"
+                problems.append(str(problem))
+        return FilesTaken(session_id, count, tuple(problems), locked)
+
+    def _keep_pages(self, data: bytes, asset: Asset, password: str) -> list[Page]:
+        pages = []
+        for opened in open_pages(data, asset.filename, self.limits, password):
+            self.blobs.put(opened.encoded, opened.mime)
+            pages.append(opened.page)
+        self.blobs.put(data, asset.mime)
+        return pages
+
+    def start(self, owner: str, session_id: str, reader: str) -> LiveRun[object]:
+        """Read every page of the session that nobody has read yet; joins a reading that is under way."""
+        try:
+            running = self.live.get(session_id, owner)
+            if running.running:
+                return running
+        except NotFound:
+            pass
+        pages = self.sessions.pages(owner, session_id)
+
+        def work(cancel: CancelToken) -> Iterator[object]:
+            for number, kept in enumerate(pages):
+                if cancel.cancelled:
+                    return
+                if self.transcripts.reading(owner, kept.id) is not None:
+                    continue
+                image = self.image(owner, kept.id)
+                for event in self.transcriber.read_page(kept.page, image, reader, cancel):
+                    if isinstance(event, PageRead):
+                        self.transcripts.save_reading(owner, kept.id, event.reading)
+                    yield Progress(number, len(pages), event)
+
+        return self.live.start(session_id, owner, work)
+
+    def running(self, owner: str, session_id: str) -> LiveRun[object] | None:
+        """The reading under way, for a viewer that comes (back) to it."""
+        try:
+            run = self.live.get(session_id, owner)
+        except NotFound:
+            return None
+        return run if run.running else None
+
+    def stop(self, owner: str, session_id: str) -> None:
+        run = self.running(owner, session_id)
+        if run is not None:
+            run.cancel.cancel()
+
+    def pages(self, owner: str, session_id: str) -> tuple[KeptPage, ...]:
+        return self.sessions.pages(owner, session_id)
+
+    def image(self, owner: str, page_id: str) -> Image.Image:
+        return Image.open(io.BytesIO(self.sessions.page_image(owner, page_id))).convert("RGB")
+
+    def lines(self, owner: str, page_id: str) -> tuple[KeptLine, ...]:
+        return self.transcripts.lines(owner, page_id)
+
+    def reading(self, owner: str, page_id: str) -> PageReading | None:
+        return self.transcripts.reading(owner, page_id)
+
+    def correct(self, owner: str, line_id: str, text: str) -> KeptLine:
+        """A person's own text for a line. Raises InvalidRequest when it is empty."""
+        if not text.strip():
+            raise InvalidRequest("This line has no text.", "Type what stands there, or leave it as it was.")
+        kept = self.transcripts.line(owner, line_id)
+        if kept.reading.text == text.strip() and kept.author == "person":
+            return kept
+        return self.transcripts.correct(owner, line_id, text)
+
+    def undo(self, owner: str, line_id: str) -> KeptLine:
+        return self.transcripts.undo(owner, line_id)
+
+    def redo(self, owner: str, line_id: str) -> KeptLine:
+        return self.transcripts.redo(owner, line_id)
+
+    def changes(self, owner: str, line_id: str) -> tuple[tuple[str, str], ...]:
+        """What the person changed in what a reader read; empty where nobody has."""
+        versions = self.transcripts.versions(owner, line_id)
+        current = self.transcripts.line(owner, line_id)
+        read = [v.text for v in versions if v.author == "reader"]
+        if current.author != "person" or not read:
+            return ()
+        return difference(read[-1], current.reading.text)
+
+    def reread(self, owner: str, line_id: str, reader: str) -> KeptLine:
+        """One line with another reader; its reading becomes the newest version."""
+        kept = self.transcripts.line(owner, line_id)
+        image = self.image(owner, kept.page_id)
+        (read,) = self.transcriber.read_lines(
+            image, [kept.line], self.transcriber.reader(reader), CancelToken()
+        )
+        return self.transcripts.add_version(owner, line_id, read.reading)
+
+    def read_region(self, owner: str, page_id: str, region: Box, reader: str) -> tuple[KeptLine, ...]:
+        """Lines inside a region that a person marked, added to the page where they stand."""
+        image = self.image(owner, page_id)
+        found = self.transcriber.read_region(image, region, reader, CancelToken())
+        return tuple(self.transcripts.add_line(owner, page_id, read) for read in found)
+
+    def compare(self, owner: str, page_id: str, reference: str) -> tuple[Score, tuple[tuple[str, str], ...]]:
+        """Error rates of a page against a pasted text, and the difference. Raises InvalidRequest."""
+        reading = self.transcripts.reading(owner, page_id)
+        if not reference.strip() or reading is None:
+            raise InvalidRequest("There is nothing to compare with.", "Paste the correct text of this page.")
+        return score(reading.text, reference), difference(reading.text, reference)
+
+    def export(self, owner: str, session_id: str, kind: str) -> tuple[bytes, str]:
+        """(content, file name) of a whole session. Raises InvalidRequest where nothing was read yet."""
+        pages = []
+        for kept in self.sessions.pages(owner, session_id):
+            reading = self.transcripts.reading(owner, kept.id)
+            if reading is not None:
+                image = self.sessions.page_image(owner, kept.id) if kind == "pdf" else b""
+                pages.append(FilePage(kept.filename, reading, image))
+        if not pages:
+            raise InvalidRequest("Nothing has been read yet.", "Wait until the first page is read.")
+        content, extension = export(pages, kind, self.limits)
+        title = self.sessions.get(owner, session_id).title.rsplit(".", 1)[0]
+        safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in title).strip()[:60] or "transcription"
+        return content, safe + extension
