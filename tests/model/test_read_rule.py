@@ -69,7 +69,9 @@ def test_language_model_cannot_add_a_text_of_its_own() -> None:
 
 
 def test_words_know_their_pixels_and_their_rivals() -> None:
-    reading = read_strip(np.concatenate([spelled("no "), scores({"c": 0.99}, {"o": 0.6, "a": 0.38}, {"t": 0.99})]))
+    reading = read_strip(
+        np.concatenate([spelled("no "), scores({"c": 0.99}, {"o": 0.6, "a": 0.38}, {"t": 0.99})])
+    )
     assert [word.text for word in reading.words] == ["no", "cot"]
     first, second = reading.words
     assert first.first == 0 and first.last <= second.first

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from vlm_studio.trace import capture
 
@@ -97,13 +96,14 @@ def test_nothing_stays_behind_after_success_error_and_cancel(
     tiny_model: Any, tiny_inputs: Any, tiny_crops: Any
 ) -> None:
     recorder = capture.AttentionRecorder("tiny")
+    before = hooks(tiny_model)  # transformers itself may have left some, for its own output_attentions
     recorded(tiny_model, tiny_inputs, tiny_crops)
-    assert hooks(tiny_model) == 0
+    assert hooks(tiny_model) == before
     for failure in (RuntimeError, KeyboardInterrupt, GeneratorExit):
         with pytest.raises(failure), recorder.watch(tiny_model, tiny_crops):
-            assert hooks(tiny_model) > 0
+            assert hooks(tiny_model) > before
             raise failure
-        assert hooks(tiny_model) == 0
+        assert hooks(tiny_model) == before
         assert tiny_model.config.text_config._attn_implementation == "sdpa"
         assert tiny_model.config.perceiver_config._attn_implementation == "sdpa"
 
@@ -133,12 +133,13 @@ def test_gradients_speak_for_the_word_and_leave_the_model_as_it_was(
     tiny_model: Any, tiny_inputs: Any, tiny_crops: Any
 ) -> None:
     wanted = {name: p.requires_grad for name, p in tiny_model.named_parameters()}
+    before = hooks(tiny_model)
     trace = capture.gradient_trace(tiny_model, tiny_inputs, tiny_crops, [11, 12, 13], [1])
     assert trace.weighting == "gradient" and trace.decoder.shape == (3, 2, 8)
     assert trace.decoder[1].max() == 1 and trace.decoder[0].max() == 0 and trace.decoder.min() >= 0
     assert trace.perceiver.shape == (2, 3, 4, 25) and trace.perceiver.max() > 0
     assert {name: p.requires_grad for name, p in tiny_model.named_parameters()} == wanted
-    assert all(p.grad is None for p in tiny_model.parameters()) and hooks(tiny_model) == 0
+    assert all(p.grad is None for p in tiny_model.parameters()) and hooks(tiny_model) == before
     assert tiny_model.config.text_config._attn_implementation == "sdpa"
 
 

@@ -40,7 +40,14 @@ def one_hot(crop: int, row: int, col: int, latent: int = 1) -> Trace:
     decoder[1, :, crop * 4 + latent] = 0.5
     decoder[2, :, (crop * 4 + latent + 1) % 20] = 0.5
     return Trace(
-        perceiver, decoder, (0, 1), CROPS, ("a", "b", "c"), (-1.0, -1.0, -1.0), "tiny", None,
+        perceiver,
+        decoder,
+        (0, 1),
+        CROPS,
+        ("a", "b", "c"),
+        (-1.0, -1.0, -1.0),
+        "tiny",
+        None,
         perceiver_latents=np.zeros((5, 2, 4, 4), dtype=np.float16),
     )
 
@@ -71,7 +78,9 @@ def test_words_that_look_elsewhere_get_their_own_map() -> None:
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(20, 300), st.integers(20, 300), st.integers(0, 99))
 def test_mass_is_kept_at_any_size(rows: int, cols: int, high: int, wide: int, seed: int) -> None:
     grid = np.random.default_rng(seed).random((rows, cols))
-    crop = Crop(SHA, 0, "strip", Box(3, 2, wide - 4, high - 5), (rows, cols), (rows, cols + 3), (0, 64), (48, 333))
+    crop = Crop(
+        SHA, 0, "strip", Box(3, 2, wide - 4, high - 5), (rows, cols), (rows, cols + 3), (0, 64), (48, 333)
+    )
     placed = maps.place([grid], [crop], (high, wide))
     assert np.isclose(placed.sum(), grid.sum())
     assert placed.shape == maps.cells_of((high, wide))

@@ -37,7 +37,9 @@ ALPHABET = (
 BLANK = 0
 
 # Signs that a hand does not distinguish are one sign here, in labels and in output alike.
-_FOLD = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " ", "\u202f": " "})
+_FOLD = str.maketrans(
+    {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " ", "\u202f": " "}
+)
 _COLUMNS = {letter: column for column, letter in enumerate(ALPHABET, start=1)}
 
 

@@ -7,6 +7,7 @@ with no language model, or with weight 0, the reading is the head's own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,9 @@ class StripReading:
     """Pixels of the prepared strip for each character of `text`, half open."""
 
 
-def read_strip(log_probs: np.ndarray, scorer: LanguageScorer | None = None, rule: Rule | None = None) -> StripReading:
+def read_strip(
+    log_probs: np.ndarray, scorer: LanguageScorer | None = None, rule: Rule | None = None
+) -> StripReading:
     """Read one strip from `log_probs` (T, 1 + alphabet), natural logs, blank in column 0."""
     rule = rule or Rule()
     ranked = candidates(log_probs, rule)
@@ -107,7 +110,7 @@ def _beam(log_probs: np.ndarray, beam: int) -> list[tuple[str, float]]:
                     _add(grown, (*prefix, column), 1, blank + value)
                 else:
                     _add(grown, (*prefix, column), 1, total + value)
-        best = sorted(grown.items(), key=lambda item: -float(np.logaddexp(*item[1])))[:beam]
+        best = sorted(grown.items(), key=lambda item: -float(np.logaddexp(item[1][0], item[1][1])))[:beam]
         prefixes = {prefix: (ends[0], ends[1]) for prefix, ends in best}
     return [("".join(ALPHABET[c - 1] for c in p), float(np.logaddexp(*ends))) for p, ends in prefixes.items()]
 
@@ -136,9 +139,12 @@ def align(log_probs: np.ndarray, text: str) -> tuple[list[tuple[int, int]], list
     """
     codes = encode(text)
     steps = len(log_probs)
-    repeats = sum(a == b for a, b in zip(codes, codes[1:], strict=False))
+    repeats = sum(a == b for a, b in itertools.pairwise(codes))
     if len(codes) != len(text) or len(codes) + repeats > steps or not codes:
-        even = [(k * steps // max(1, len(text)), max(0, (k + 1) * steps // max(1, len(text)) - 1)) for k in range(len(text))]
+        even = [
+            (k * steps // max(1, len(text)), max(0, (k + 1) * steps // max(1, len(text)) - 1))
+            for k in range(len(text))
+        ]
         return even, [0.0] * len(text)
     path = _best_path(log_probs, codes)
     frames: list[tuple[int, int]] = []
@@ -178,7 +184,11 @@ def _best_path(log_probs: np.ndarray, codes: list[int]) -> np.ndarray:
 
 
 def _words(
-    text: str, spans: Sequence[tuple[int, int]], sure: Sequence[float], ranked: list[tuple[str, float]], rule: Rule
+    text: str,
+    spans: Sequence[tuple[int, int]],
+    sure: Sequence[float],
+    ranked: list[tuple[str, float]],
+    rule: Rule,
 ) -> tuple[ReadWord, ...]:
     """Words of `text` with places, confidences and what the other candidates have there."""
     values = np.array([value for _t, value in ranked]) if ranked else np.zeros(1)

@@ -42,7 +42,9 @@ def place_code(places: Tensor) -> Tensor:
     The odd frequencies 1, 3, ... 31 make the product of two codes fall from its peak to zero over exactly 1/64, the
     distance of two latents, with no second peak anywhere in the strip.
     """
-    angles = places[..., None] * (2 * math.pi * torch.arange(1, PLACE_SIZE, 2, device=places.device, dtype=places.dtype))
+    angles = places[..., None] * (
+        2 * math.pi * torch.arange(1, PLACE_SIZE, 2, device=places.device, dtype=places.dtype)
+    )
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 

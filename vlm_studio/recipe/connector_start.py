@@ -7,6 +7,8 @@ speller is the tower's own character head. Training then only has to sharpen it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,9 @@ _LATENT_FLAG = VISION_SIZE  # a column of the latents that no frame has
 _PRESENCE = FEATURE_SIZE + PLACE_SIZE  # first of the frames' columns of ones
 
 
-def warm_start(connector: SpellingConnector, head: nn.Linear, features: Tensor, generator: torch.Generator) -> None:
+def warm_start(
+    connector: SpellingConnector, head: nn.Linear, features: Tensor, generator: torch.Generator
+) -> None:
     """Set the connector's weights in place; `features` (any, 120) is a sample of tower features that fixes the scales."""
     with torch.no_grad():
         for name, parameter in connector.named_parameters():
@@ -29,7 +33,7 @@ def warm_start(connector: SpellingConnector, head: nn.Linear, features: Tensor, 
                 parameter.copy_(0.004 * torch.randn(parameter.shape, generator=generator))
         spread = float(features.float().pow(2).mean().sqrt())
         _pass_through(connector.modality_projection, spread)
-        resampler = connector.perceiver_resampler
+        resampler: Any = connector.perceiver_resampler
         size = resampler.latents.shape[1]
         # Root mean squares of a context row and of a latent row, which their norms divide by.
         ones = VISION_SIZE - _PRESENCE
@@ -48,10 +52,10 @@ def warm_start(connector: SpellingConnector, head: nn.Linear, features: Tensor, 
         connector.speller.bias.copy_(head.bias)
 
 
-def _pass_through(projection: nn.Module, spread: float) -> None:
+def _pass_through(projection: Any, spread: float) -> None:
     """Make the gated, bias-free projection copy its input to its first outputs, features divided by `spread`."""
     opened = float(nn.functional.silu(torch.tensor(_GATE)))
-    projection.down_proj.weight[:VISION_SIZE].zero_()
+    projection.down_proj.weight[: VISION_SIZE + 1].zero_()  # and nothing onto the latents' flag
     for column in range(VISION_SIZE):
         projection.gate_proj.weight[column].zero_()
         projection.gate_proj.weight[column, _PRESENCE] = _GATE
@@ -60,7 +64,7 @@ def _pass_through(projection: nn.Module, spread: float) -> None:
         projection.down_proj.weight[column, column] = 1 / opened
 
 
-def _look_at_own_place(attention: nn.Module, levels: float) -> None:
+def _look_at_own_place(attention: Any, levels: float) -> None:
     """Score frames by the product of place codes in every head, and latents as keys far below any frame."""
     gain = (_SHARPNESS * levels / (PLACE_SIZE / 2 * attention.scaling)) ** 0.5
     for h in range(attention.num_heads):
@@ -76,7 +80,7 @@ def _look_at_own_place(attention: nn.Module, levels: float) -> None:
         attention.k_proj.weight[flag, _LATENT_FLAG] = -40 * gain
 
 
-def _carry(attention: nn.Module) -> None:
+def _carry(attention: Any) -> None:
     """Send features through the values: head h carries its eighth of the 120."""
     share = FEATURE_SIZE // attention.num_heads
     attention.o_proj.weight[:FEATURE_SIZE].zero_()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -77,7 +78,9 @@ def vary_real(line: RealLine, seed: int) -> np.ndarray:
 class Mixture:
     """An endless stream of samples: `real_share` real lines, the rest drawn, three fifths of those English."""
 
-    def __init__(self, texts: Texts, fonts: list[Path], real: list[RealLine], real_share: float, seed: int) -> None:
+    def __init__(
+        self, texts: Texts, fonts: list[Path], real: list[RealLine], real_share: float, seed: int
+    ) -> None:
         self.texts, self.fonts, self.real, self.seed = texts, fonts, real, seed
         self.real_share = real_share if real else 0.0
 
@@ -102,8 +105,13 @@ class Mixture:
         """A sample that CTC can learn: 12 px a character and 1,000 px at most, nothing outside the alphabet."""
         strip = prepare_strip(pixels)
         codes = encode(text)
-        repeats = sum(a == b for a, b in zip(codes, codes[1:], strict=False))
-        if len(codes) != len(text) or not codes or strip.shape[2] > 1000 or strip.shape[2] // 8 < len(codes) + repeats + 1:
+        repeats = sum(a == b for a, b in itertools.pairwise(codes))
+        if (
+            len(codes) != len(text)
+            or not codes
+            or strip.shape[2] > 1000
+            or strip.shape[2] // 8 < len(codes) + repeats + 1
+        ):
             return None
         return Sample(strip, text)
 

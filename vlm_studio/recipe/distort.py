@@ -21,7 +21,12 @@ def bend(picture: np.ndarray, rng: Rng, fill: float, strength: float = 1.0) -> n
     out_h, out_w = height + 2 * pad, int(width * stretch + lean) + 2 * pad
     ys, xs = np.mgrid[0:out_h, 0:out_w].astype(np.float32)
     u, v = xs - pad, ys - pad
-    wave = rng.uniform(0, 0.05) * height * np.sin(u / (height * rng.uniform(3, 9)) + rng.uniform(0, 6.3)) * strength
+    wave = (
+        rng.uniform(0, 0.05)
+        * height
+        * np.sin(u / (height * rng.uniform(3, 9)) + rng.uniform(0, 6.3))
+        * strength
+    )
     source_y = v + tilt * (u - width / 2) + wave
     source_x = (u - (lean if shear > 0 else 0) + shear * (source_y)) / stretch
     grid = (max(2, out_h // 16), max(2, out_w // 16))
@@ -30,14 +35,22 @@ def bend(picture: np.ndarray, rng: Rng, fill: float, strength: float = 1.0) -> n
         noise = rng.normal(0, 1, grid).astype(np.float32)
         source += wobble * cv2.resize(noise, (out_w, out_h), interpolation=cv2.INTER_CUBIC)
     return cv2.remap(
-        picture, source_x.astype(np.float32), source_y.astype(np.float32), cv2.INTER_LINEAR, borderValue=float(fill)
+        picture,
+        source_x.astype(np.float32),
+        source_y.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderValue=float(fill),
     )
 
 
 def thicken(ink: np.ndarray, rng: Rng) -> np.ndarray:
     """A broader or a thinner pen; `ink` is 1 where the pen was."""
     kind = rng.random()
-    kernel = np.ones((2, 2), np.uint8) if rng.random() < 0.6 else cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    kernel = (
+        np.ones((2, 2), np.uint8)
+        if rng.random() < 0.6
+        else cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    )
     if kind < 0.25:
         return cv2.dilate(ink, kernel)
     if kind < 0.42:
@@ -101,10 +114,12 @@ def photograph(picture: np.ndarray, rng: Rng) -> np.ndarray:
     tint = 1 + rng.normal(0, 0.05, 3) if rng.random() < 0.5 else np.ones(3)
     ink = np.zeros(3)
     if rng.random() < 0.45:  # a coloured pen, blue more than others
-        ink = np.array([rng.uniform(0, 0.3), rng.uniform(0, 0.35), rng.uniform(0.1, 0.6)])[rng.permutation(3) if rng.random() < 0.3 else [0, 1, 2]]
+        ink = np.array([rng.uniform(0, 0.3), rng.uniform(0, 0.35), rng.uniform(0.1, 0.6)])[
+            rng.permutation(3) if rng.random() < 0.3 else [0, 1, 2]
+        ]
     colour = picture[:, :, None] * tint + ink * (1 - picture[:, :, None])
     pixels = np.clip(colour * 255, 0, 255).astype(np.uint8)
     if rng.random() < 0.5:
         _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return pixels

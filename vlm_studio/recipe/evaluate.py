@@ -63,7 +63,9 @@ class ShippedRecogniser:
     def __init__(self, onnx_file: Path, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(onnx_file), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(onnx_file), options, providers=["CPUExecutionProvider"]
+        )
         text = self._session.get_modelmeta().custom_metadata_map["character"]
         self._characters = ["", *text.splitlines(), " "]
 

@@ -38,7 +38,8 @@ def write_shards(args: argparse.Namespace) -> None:
     batches = mixture.batches(16)
     args.out.mkdir(parents=True, exist_ok=True)
     for shard in range(args.shards):
-        rows, texts = [], []
+        rows: list[torch.Tensor] = []
+        texts: list[str] = []
         while len(rows) < args.size:
             samples = [s for s in next(batches) if len(s.text) <= MAX_LETTERS]
             if not samples:

@@ -42,7 +42,12 @@ def new_connector() -> SpellingConnector:
     config = Idefics2Config(
         vision_config={"hidden_size": VISION_SIZE},
         perceiver_config=dict(PERCEIVER),
-        text_config={"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "hidden_act": "silu"},
+        text_config={
+            "model_type": "llama",
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "hidden_act": "silu",
+        },
     )
     return SpellingConnector(config)
 
@@ -61,7 +66,9 @@ def spelling_loss(connector: SpellingConnector, lines: list[Line]) -> Tensor:
     scores = connector.spelled(*stack(lines)).log_softmax(-1)
     codes = [encode(text) for _f, text in lines]
     flat, lengths = torch.tensor([c for row in codes for c in row]), torch.tensor([len(row) for row in codes])
-    return F.ctc_loss(scores.transpose(0, 1), flat, torch.full((len(lines),), 64), lengths, zero_infinity=True)
+    return F.ctc_loss(
+        scores.transpose(0, 1), flat, torch.full((len(lines),), 64), lengths, zero_infinity=True
+    )
 
 
 @torch.inference_mode()
@@ -69,7 +76,9 @@ def pooled_cer(connector: SpellingConnector, lines: list[Line]) -> float:
     """CER of greedy reading from the pooled tokens alone."""
     read: list[str] = []
     for start in range(0, len(lines), 32):
-        read += [spell(s) for s in connector.spelled(*stack(lines[start : start + 32])).log_softmax(-1).numpy()]
+        read += [
+            spell(s) for s in connector.spelled(*stack(lines[start : start + 32])).log_softmax(-1).numpy()
+        ]
     return score(read, [text for _f, text in lines]).cer
 
 
@@ -78,7 +87,8 @@ def validation_features(args: argparse.Namespace) -> dict[str, list[Line]]:
     tower, _head = load_reader(args.reader)
     texts = load_texts(args.texts)
     sets: dict[str, list[tuple[Any, str]]] = {
-        f"drawn_{k}": [(s.strip, s.text) for s in drawn_validation(texts, args.fonts, k, 80, 77)] for k in ("en", "fr")
+        f"drawn_{k}": [(s.strip, s.text) for s in drawn_validation(texts, args.fonts, k, 80, 77)]
+        for k in ("en", "fr")
     }
     if args.copiste:
         lines = load_copiste(args.copiste, validation=True)
@@ -86,7 +96,11 @@ def validation_features(args: argparse.Namespace) -> dict[str, list[Line]]:
         sets["copiste"] = [(prepare_strip(r.pixels), r.text) for r in lines[:120]]
     with torch.inference_mode():
         return {
-            name: [(tower(torch.from_numpy(strip)[None])[0], text) for strip, text in pairs if len(text) <= MAX_LETTERS]
+            name: [
+                (tower(torch.from_numpy(strip)[None])[0], text)
+                for strip, text in pairs
+                if len(text) <= MAX_LETTERS
+            ]
             for name, pairs in sets.items()
         }
 
@@ -103,7 +117,9 @@ def train_connector(args: argparse.Namespace) -> None:
         connector.load_state_dict(load_file(file))
     else:
         _tower, head = load_reader(args.reader)
-        warm_start(connector, head, torch.cat([f for f, _ in lines[:64]]), torch.Generator().manual_seed(args.seed))
+        warm_start(
+            connector, head, torch.cat([f for f, _ in lines[:64]]), torch.Generator().manual_seed(args.seed)
+        )
         language, tokenizer = load_language(args.language)
         with torch.no_grad():
             connector.letters.copy_(letter_embeddings(language.get_input_embeddings().weight, tokenizer))
@@ -116,7 +132,12 @@ def train_connector(args: argparse.Namespace) -> None:
     while (elapsed := time.monotonic() - started) < 60 * args.minutes:
         batch = sorted(rng.sample(lines, args.batch), key=lambda line: len(line[0]))
         part = elapsed / (60 * args.minutes)
-        _step(optimiser, learned, spelling_loss(connector, batch), args.rate * min(1, step / 20) * (1 - 0.95 * part))
+        _step(
+            optimiser,
+            learned,
+            spelling_loss(connector, batch),
+            args.rate * min(1, step / 20) * (1 - 0.95 * part),
+        )
         step += 1
         if time.monotonic() - checked > 60:
             checked, lines = time.monotonic(), read_shards(args.features)
@@ -130,7 +151,9 @@ def train_connector(args: argparse.Namespace) -> None:
 
 def load_language(folder: Path) -> tuple[LlamaForCausalLM, Any]:
     """SmolLM2 and its tokenizer from a folder written by `save_pretrained`."""
-    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(
+        folder
+    )
 
 
 def prompt_ids(tokenizer: Any) -> list[int]:
@@ -145,7 +168,9 @@ def reading_loss(model: Any, connector: SpellingConnector, tokenizer: Any, lines
     """Mean next-token loss of the lines' texts and their end mark."""
     prompt = prompt_ids(tokenizer)
     image = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-    answers = [tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id] for _f, text in lines]
+    answers = [
+        [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for _f, text in lines
+    ]
     longest = max(len(a) for a in answers)
     ids = torch.tensor([prompt + a + [tokenizer.eos_token_id] * (longest - len(a)) for a in answers])
     labels = torch.tensor([[-100] * len(prompt) + a + [-100] * (longest - len(a)) for a in answers])
@@ -166,7 +191,9 @@ def generated(model: Any, connector: SpellingConnector, tokenizer: Any, lines: l
         group = lines[start : start + 16]
         ids = prompt[None].expand(len(group), -1)
         embedded = model.get_input_embeddings()(ids)
-        embedded = embedded.masked_scatter((ids == image)[..., None].expand_as(embedded), connector(*stack(group)))
+        embedded = embedded.masked_scatter(
+            (ids == image)[..., None].expand_as(embedded), connector(*stack(group))
+        )
         out = model.generate(
             inputs_embeds=embedded,
             attention_mask=torch.ones(ids.shape, dtype=torch.long),
@@ -189,13 +216,21 @@ def train_reading(args: argparse.Namespace) -> None:
     model: Any = language.requires_grad_(False)
     if not args.frozen:
         model = get_peft_model(language, copy.deepcopy(LORA))
-    learned = [{"params": [p for p in connector.parameters() if p.requires_grad], "top": 1e-4}]
+    learned: list[dict[str, Any]] = [
+        {"params": [p for p in connector.parameters() if p.requires_grad], "top": 1e-4}
+    ]
     if not args.frozen:
         learned.append({"params": [p for p in model.parameters() if p.requires_grad], "top": args.rate})
     optimiser = torch.optim.AdamW(learned, weight_decay=0.01)
     everything = [p for group in learned for p in group["params"]]
     held = {name: rows[: args.check] for name, rows in validation_features(args).items()}
-    lines, rng, started, saved, losses = read_shards(args.features), random.Random(args.seed), time.monotonic(), time.monotonic(), []
+    lines, rng, started, saved, losses = (
+        read_shards(args.features),
+        random.Random(args.seed),
+        time.monotonic(),
+        time.monotonic(),
+        [],
+    )
     for step in range(1, args.steps + 1):
         loss = reading_loss(model, connector, tokenizer, rng.sample(lines, args.batch))
         part = step / args.steps
@@ -220,9 +255,13 @@ def train_reading(args: argparse.Namespace) -> None:
 
 
 def _save_reading(out: Path, kind: str, model: Any, connector: SpellingConnector) -> None:
-    save_file({k: v.contiguous() for k, v in connector.state_dict().items()}, out / f"{kind}_connector.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in connector.state_dict().items()}, out / f"{kind}_connector.safetensors"
+    )
     if kind == "lora":
-        save_file({k: v.contiguous() for k, v in get_peft_model_state_dict(model).items()}, out / "lora.safetensors")
+        save_file(
+            {k: v.contiguous() for k, v in get_peft_model_state_dict(model).items()}, out / "lora.safetensors"
+        )
 
 
 def _step(optimiser: torch.optim.Optimizer, learned: list[Any], loss: Tensor, rate: float) -> None:
@@ -252,7 +291,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="stage 2")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=6e-4)
-    parser.add_argument("--check", type=int, default=60, help="stage 2: lines of each held-out set to read at the end")
+    parser.add_argument(
+        "--check", type=int, default=60, help="stage 2: lines of each held-out set to read at the end"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()

@@ -30,7 +30,7 @@ def list_fonts(folder: Path, held_out: bool) -> list[Path]:
 
     All weights of a family fall on the same side.
     """
-    files = sorted(folder.glob("*.ttf"))
+    files = sorted(folder.glob("*.woff"))
     families = sorted({file.stem.rstrip("-0123456789") for file in files})
     kept = set(families[3::7])
     return [file for file in files if (file.stem.rstrip("-0123456789") in kept) == held_out]
@@ -50,7 +50,9 @@ def _draws(path: Path, character: str) -> bool:
 
 def can_write(path: Path, text: str) -> bool:
     """Whether every character of `text` has a glyph of its own, lower case distinct from upper."""
-    return all(_draws(path, c) for c in set(text)) and bytes(_font(path, 40).getmask("a")) != bytes(_font(path, 40).getmask("A"))
+    return all(_draws(path, c) for c in set(text)) and bytes(_font(path, 40).getmask("a")) != bytes(
+        _font(path, 40).getmask("A")
+    )
 
 
 def draw_ink(text: str, font_file: Path, rng: Rng) -> np.ndarray:
@@ -103,7 +105,10 @@ def draw_line(text: str, font_file: Path, seed: int, neighbour: str = "and so it
     shade = rng.uniform(0.45, 1.0)
     pressure = 1.0
     if rng.random() < 0.3:  # a pencil's grain
-        grain = cv2.resize(rng.normal(0, 1, (bent.shape[0] // 3 + 1, bent.shape[1] // 3 + 1)).astype(np.float32), bent.shape[::-1])
+        grain = cv2.resize(
+            rng.normal(0, 1, (bent.shape[0] // 3 + 1, bent.shape[1] // 3 + 1)).astype(np.float32),
+            bent.shape[::-1],
+        )
         pressure = np.clip(0.85 + 0.25 * grain, 0.2, 1.0)
     picture = paper * (1 - shade * np.clip(np.maximum(bent * pressure, around), 0, 1))
     picture = distort.light(picture, rng) if rng.random() < 0.6 else picture

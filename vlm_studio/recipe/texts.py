@@ -51,7 +51,7 @@ NOTES = {
         "Ref. {r} / Room {k}B",
         "Q: why did {n} say {k}%?",
         "I'll be back by {t}. - {n}",
-        "See p. {k}-{k}: \"{i} & {i}\"",
+        'See p. {k}-{k}: "{i} & {i}"',
         "* {i} x{k} @ {a}",
     ),
     "fr": (
@@ -88,7 +88,9 @@ def _fill(note: str, language: str, rng: random.Random) -> str:
         "{a}": lambda: f"{rng.uniform(1, rng.choice((20, 900, 9000))):,.2f}",
         "{t}": lambda: f"{rng.randint(1, 12)}:{rng.randint(0, 59):02d}" + rng.choice(("", " pm", "am")),
         "{p}": lambda: f"{rng.randint(200, 999)}-{rng.randint(100, 999)}-{rng.randint(0, 9999):04d}",
-        "{e}": lambda: f"{rng.choice(NAMES).lower()}{rng.randint(1, 99)}@{rng.choice(('mail.com', 'post.fr', 'uni.edu'))}",
+        "{e}": lambda: (
+            f"{rng.choice(NAMES).lower()}{rng.randint(1, 99)}@{rng.choice(('mail.com', 'post.fr', 'uni.edu'))}"
+        ),
         "{r}": lambda: "".join(rng.choices(string.ascii_uppercase + string.digits, k=rng.randint(4, 9))),
     }
     for mark, make in makers.items():
@@ -101,8 +103,18 @@ def _random_string(rng: random.Random) -> str:
     """Words of letters, digits and signs that no language has."""
     words = []
     for _ in range(rng.randint(1, 5)):
-        pool = rng.choice((string.ascii_lowercase, string.ascii_letters, string.digits, string.ascii_letters + string.digits))
-        words.append("".join(rng.choices(pool, k=rng.randint(2, 9))) + rng.choice(("", "", "", ",", ".", ":", "!", "?", ")", "/")))
+        pool = rng.choice(
+            (
+                string.ascii_lowercase,
+                string.ascii_letters,
+                string.digits,
+                string.ascii_letters + string.digits,
+            )
+        )
+        words.append(
+            "".join(rng.choices(pool, k=rng.randint(2, 9)))
+            + rng.choice(("", "", "", ",", ".", ":", "!", "?", ")", "/"))
+        )
     return " ".join(words)
 
 
@@ -150,6 +162,8 @@ def load_texts(folder: Path) -> Texts:
 
     def lines(name: str) -> list[str]:
         file = folder / name
-        return [line for line in file.read_text("utf-8").splitlines() if line.strip()] if file.exists() else []
+        return (
+            [line for line in file.read_text("utf-8").splitlines() if line.strip()] if file.exists() else []
+        )
 
     return Texts({k: lines(f"{k}.txt") for k in ("en", "fr")}, {k: lines(f"{k}.words") for k in ("en", "fr")})

@@ -9,6 +9,7 @@ import math
 import time
 from pathlib import Path
 
+import cv2
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -43,8 +44,6 @@ class _Batches(IterableDataset):  # type: ignore[type-arg]
         self.mixture, self.size = mixture, size
 
     def __iter__(self):  # type: ignore[no-untyped-def]
-        import cv2
-
         cv2.setNumThreads(0)
         info = torch.utils.data.get_worker_info()
         for samples in self.mixture.batches(self.size, info.id if info else 0):
@@ -107,18 +106,28 @@ def train(args: argparse.Namespace) -> None:
         ema.load_state_dict(load_file(args.out / "ema.safetensors"))
     else:
         shipped = ShippedRecogniser(args.recogniser, args.threads)
-        base = {n: score([shipped.read(s.strip)[0] for s in v], [s.text for s in v]).cer for n, v in sets.items()}
+        base = {
+            n: score([shipped.read(s.strip)[0] for s in v], [s.text for s in v]).cer for n, v in sets.items()
+        }
         _write(log, {"step": 0, "seconds": 0, "fast": base, "ema": evaluate(ema, sets)})
     mixture = Mixture(
-        load_texts(args.texts), list_fonts(args.fonts, False), load_copiste(args.copiste, False), args.real_share, args.seed + step
+        load_texts(args.texts),
+        list_fonts(args.fonts, False),
+        load_copiste(args.copiste, False),
+        args.real_share,
+        args.seed + step,
     )
-    loader = iter(DataLoader(_Batches(mixture, args.batch), batch_size=None, num_workers=1, prefetch_factor=6))
+    loader = iter(
+        DataLoader(_Batches(mixture, args.batch), batch_size=None, num_workers=1, prefetch_factor=6)
+    )
     device = torch.device(args.device)
     reader.to(device)
     ema.to(device)
     decayed = [p for p in reader.parameters() if p.ndim > 1]
     plain = [p for p in reader.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}])
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+    )
     ctc = nn.CTCLoss(zero_infinity=True)
     started, checked, losses = time.monotonic() - used, time.monotonic(), []
     while (elapsed := time.monotonic() - started) < 60 * args.minutes:
@@ -146,7 +155,9 @@ def train(args: argparse.Namespace) -> None:
     _checkpoint(args.out, reader, ema, sets, step, time.monotonic() - started, losses, log)
 
 
-def _checkpoint(out: Path, reader: Reader, ema: Reader, sets: dict, step: int, seconds: float, losses: list, log: Path) -> None:
+def _checkpoint(
+    out: Path, reader: Reader, ema: Reader, sets: dict, step: int, seconds: float, losses: list, log: Path
+) -> None:
     """Weights first, then the counter: a crash in between costs one interval, never a mismatch."""
     device = next(ema.parameters()).device
     save_file(reader.state_dict(), out / "last.safetensors")
@@ -154,7 +165,10 @@ def _checkpoint(out: Path, reader: Reader, ema: Reader, sets: dict, step: int, s
     (out / "state.json").write_text(json.dumps({"step": step, "seconds": seconds}), "utf-8")
     found = evaluate(ema.to("cpu"), sets)
     ema.to(device)
-    _write(log, {"step": step, "seconds": round(seconds), "loss": sum(losses) / max(1, len(losses)), "ema": found})
+    _write(
+        log,
+        {"step": step, "seconds": round(seconds), "loss": sum(losses) / max(1, len(losses)), "ema": found},
+    )
 
 
 def _write(log: Path, row: dict) -> None:  # type: ignore[type-arg]
@@ -166,7 +180,9 @@ def _write(log: Path, row: dict) -> None:  # type: ignore[type-arg]
 def main() -> None:
     """Command line of stage 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recogniser", type=Path, required=True, help="PP-OCRv6_rec_small.onnx of the wheel rapidocr")
+    parser.add_argument(
+        "--recogniser", type=Path, required=True, help="PP-OCRv6_rec_small.onnx of the wheel rapidocr"
+    )
     parser.add_argument("--fonts", type=Path, required=True)
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--copiste", type=Path, help="folder with lines.zip and labels.tsv")

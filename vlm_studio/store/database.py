@@ -90,9 +90,7 @@ def translated() -> Iterator[None]:
         # A constraint of ours: a fault of the program, not of the disk.
         raise
     except sqlite3.DatabaseError as error:
-        raise StoreError(
-            f"The database is damaged: {error}.", "Restore a backup of studio.db."
-        ) from error
+        raise StoreError(f"The database is damaged: {error}.", "Restore a backup of studio.db.") from error
     except OSError as error:
         raise StoreError(
             f"Saving failed: {error.strerror or error}.", "Check the data folder and its free space."

@@ -46,9 +46,7 @@ def traced_attention(
     query (b, heads, q, d), key and value (b, kv heads, k, d) -> output (b, q, heads, d), weights (b, heads, r, k):
     r is 1 (the last row) where attention is causal, and q where it is not.
     """
-    output, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, **kwargs
-    )
+    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     is_causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     rows = query[:, :, -1:] if causal else query
@@ -276,7 +274,7 @@ def gradient_trace(
             start = ids.shape[1] - 1
             scores = torch.log_softmax(logits[start : start + len(continuation)], -1)
             chosen = list(tokens)
-            scores[chosen, forced[0, chosen]].sum().backward()
+            scores[chosen, forced[0, chosen]].sum().backward()  # type: ignore[no-untyped-call]
         return _gradient_arrays(seen, crops, ids.shape[1], len(continuation), chosen, model_id)
     finally:
         for handle in handles:
@@ -294,9 +292,12 @@ def _gradient_arrays(
 ) -> Trace:
     if not seen["perceiver"] or not seen["decoder"]:
         raise TraceUnavailable(
-            "This model cannot be followed backwards.", "Choose another method; gradients need full precision."
+            "This model cannot be followed backwards.",
+            "Choose another method; gradients need full precision.",
         )
-    perceiver = torch.stack([_speaking_for(w) for w in seen["perceiver"]], 1)  # (crops, layers, latents, keys)
+    perceiver = torch.stack(
+        [_speaking_for(w) for w in seen["perceiver"]], 1
+    )  # (crops, layers, latents, keys)
     latents = perceiver.shape[2]
     columns = np.concatenate([np.arange(*crop.token_positions) for crop in crops])
     layers = [_speaking_for(w)[0].cpu().numpy() for w in seen["decoder"]]
@@ -377,7 +378,13 @@ def layer_number(name: str) -> int:
 
 
 def forecast_bytes(
-    crops: int, patches: int, heads: int, perceiver_layers: int, latents: int, decoder_layers: int, tokens: int
+    crops: int,
+    patches: int,
+    heads: int,
+    perceiver_layers: int,
+    latents: int,
+    decoder_layers: int,
+    tokens: int,
 ) -> tuple[int, int]:
     """(bytes kept, largest bytes for a moment) of recording one answer of `tokens` tokens: shown before it starts.
 

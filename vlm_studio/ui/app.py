@@ -10,7 +10,7 @@ import gradio as gr
 
 from vlm_studio import SOURCE_URL, __version__
 from vlm_studio.studio import Studio
-from vlm_studio.ui.shared import Shared
+from vlm_studio.ui.shared import API_HIDDEN, Shared
 
 TABS: tuple[tuple[str, str], ...] = (
     ("transcribe", "Transcribe"),
@@ -42,7 +42,13 @@ def build_app(studio: Studio) -> gr.Blocks:
         gr.HTML(_footer(), elem_id="studio-footer", padding=False)
         for module, panel in panels:
             module.bind(panel, shared, studio)
+        opened.change(_tab_of, opened, tabs, show_progress="hidden", api_visibility=API_HIDDEN)
     return demo
+
+
+def _tab_of(opened: str) -> gr.Tabs:
+    """The tab that shows a session that was asked for."""
+    return gr.Tabs(selected=opened.partition("/")[0] or None)
 
 
 def _header() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from vlm_studio.core.documents import ReadLine, WordReading
+from vlm_studio.core.documents import LineReading, ReadLine, WordReading
 
 
 def transcript_html(lines: Sequence[ReadLine], selected: int | None, authors: Sequence[str]) -> str:
@@ -17,11 +17,41 @@ def transcript_html(lines: Sequence[ReadLine], selected: int | None, authors: Se
     return '<ol class="transcript" role="listbox" aria-label="Lines of the page">' + "".join(items) + "</ol>"
 
 
+def alternatives_html(reading: LineReading) -> str:
+    """A chip for each other reading of a doubtful word; data-word and data-choice say which."""
+    rows = []
+    for number, word in enumerate(reading.words):
+        if not word.doubtful or not word.alternatives:
+            continue
+        chips = "".join(
+            f'<button type="button" data-word="{number}" data-choice="{choice}">{escape(other.text)}</button>'
+            for choice, other in enumerate(word.alternatives)
+        )
+        rows.append(f'<span class="of">{escape(word.text)} or</span>{chips}')
+    return f'<div class="studio-chips">{" ".join(rows)}</div>' if rows else ""
+
+
+def status_html(message: str, share: float | None, problem: bool = False) -> str:
+    """A sentence, with a progress bar (0..1) while something runs."""
+    bar = ""
+    if share is not None:
+        percent = round(100 * min(max(share, 0.0), 1.0))
+        bar = (
+            f'<span class="bar" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" '
+            f'aria-valuemax="100"><i style="width:{percent}%"></i></span>'
+        )
+    kind = ' class="problem"' if problem else ""
+    return f'<div class="studio-status" role="status"><span{kind}>{escape(message)}</span>{bar}</div>'
+
+
 def _item(index: int, read: ReadLine, selected: bool, author: str) -> str:
     classes = ["line"]
     if selected:
         classes.append("selected")
-    if read.line.maybe_skipped and not read.reading.text:
+    if "waiting" in read.reading.warnings and not read.line.maybe_skipped:
+        classes.append("waiting")
+        body = '<span class="skipped">...</span>'
+    elif read.line.maybe_skipped and not read.reading.text:
         body = '<span class="skipped">Ink here that no line covers. Choose it to read it.</span>'
     elif author == "person":
         classes.append("corrected")

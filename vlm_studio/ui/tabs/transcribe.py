@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
@@ -29,7 +30,7 @@ class Panel:
     page_index: gr.State
     line_index: gr.State
     corner: gr.State
-    intake: gr.Group
+    intake: gr.Column
     files: gr.File
     camera: gr.Image
     password: gr.Textbox
@@ -87,7 +88,7 @@ class Panel:
 def build(shared: Shared) -> Panel:
     studio = shared.studio
     readers = on.reader_choices(studio)
-    with gr.Group(elem_classes="paste-target") as intake:
+    with gr.Column(elem_classes="paste-target") as intake:
         files = gr.File(
             label="Drop photos or PDFs of handwriting here, paste them, or click to choose",
             file_count="multiple",
@@ -97,7 +98,11 @@ def build(shared: Shared) -> Panel:
         )
         with gr.Row():
             reader = gr.Dropdown(
-                readers, value=studio.settings.reader, label="Reader", scale=2, min_width=160,
+                readers,
+                value=studio.settings.reader,
+                label="Reader",
+                scale=2,
+                min_width=160,
                 info="auto takes the best one that this machine runs",
             )
             password = gr.Textbox(
@@ -126,23 +131,36 @@ def build(shared: Shared) -> Panel:
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
                 page_image = gr.Image(
-                    label="Page: click a line", interactive=False, format="jpeg", buttons=["fullscreen"],
+                    label="Page: click a line",
+                    interactive=False,
+                    format="jpeg",
+                    buttons=["fullscreen"],
                     elem_id="transcribe-page",
                 )
             with gr.Column(scale=5, min_width=320):
                 with gr.Group(visible=False) as editor:
-                    strip = gr.Image(show_label=False, interactive=False, buttons=[], container=False,
-                                     elem_id="transcribe-strip")
+                    strip = gr.Image(
+                        show_label=False,
+                        interactive=False,
+                        buttons=[],
+                        container=False,
+                        elem_id="transcribe-strip",
+                    )
                     line_text = gr.Textbox(
-                        label="This line", info="Enter keeps it and goes to the next line", max_lines=1,
-                        elem_id="transcribe-line", submit_btn=False,
+                        label="This line",
+                        info="Enter keeps it and goes to the next line",
+                        max_lines=1,
+                        elem_id="transcribe-line",
+                        submit_btn=False,
                     )
                     alternatives = gr.HTML(js_on_load=ALTERNATIVES_JS)
                     with gr.Row():
                         undo = gr.Button("Undo", size="sm", min_width=70)
                         redo = gr.Button("Redo", size="sm", min_width=70)
                         reread_with = gr.Dropdown(
-                            [r for r in readers if r[1] != "auto"], show_label=False, container=False,
+                            [r for r in readers if r[1] != "auto"],
+                            show_label=False,
+                            container=False,
                             min_width=140,
                         )
                         reread = gr.Button("Read again", size="sm", min_width=100)
@@ -152,22 +170,45 @@ def build(shared: Shared) -> Panel:
             export_format = gr.Dropdown(EXPORTS, value="text", label="Take the text away as", scale=2)
             export = gr.Button("Export", variant="primary", scale=1, elem_id="transcribe-export")
             download = gr.File(label="Your file", visible=False, interactive=False, scale=2, height=80)
-        mark_region = gr.Checkbox(
-            label="Read a region: click two opposite corners on the page", value=False
-        )
+        mark_region = gr.Checkbox(label="Read a region: click two opposite corners on the page", value=False)
         with gr.Accordion("Compare with a reference text", open=False):
             reference = gr.Textbox(label="Paste the correct text of this page", lines=5)
             compare = gr.Button("Compare", size="sm")
             comparison = gr.HTML()
     return Panel(
         session_id=gr.Textbox(visible="hidden", elem_id="transcribe-session"),
-        page_index=gr.State(0), line_index=gr.State(-1), corner=gr.State(()),
-        intake=intake, files=files, camera=camera, password=password, examples=examples, reader=reader,
-        workspace=workspace, status=status, stop=stop, more=more, page_picker=page_picker,
-        page_image=page_image, transcript=transcript, editor=editor, strip=strip, line_text=line_text,
-        alternatives=alternatives, undo=undo, redo=redo, reread_with=reread_with, reread=reread,
-        mark_region=mark_region, history=history, reference=reference, compare=compare,
-        comparison=comparison, export_format=export_format, export=export, download=download,
+        page_index=gr.State(0),
+        line_index=gr.State(-1),
+        corner=gr.State(()),
+        intake=intake,
+        files=files,
+        camera=camera,
+        password=password,
+        examples=examples,
+        reader=reader,
+        workspace=workspace,
+        status=status,
+        stop=stop,
+        more=more,
+        page_picker=page_picker,
+        page_image=page_image,
+        transcript=transcript,
+        editor=editor,
+        strip=strip,
+        line_text=line_text,
+        alternatives=alternatives,
+        undo=undo,
+        redo=redo,
+        reread_with=reread_with,
+        reread=reread,
+        mark_region=mark_region,
+        history=history,
+        reference=reference,
+        compare=compare,
+        comparison=comparison,
+        export_format=export_format,
+        export=export,
+        download=download,
     )
 
 
@@ -175,11 +216,22 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     outputs = panel.page_outputs
     here = [panel.session_id, panel.page_index, panel.line_index]
 
-    def reading(trigger: gr.events.Dependency, fn: object, inputs: list[gr.components.Component]) -> None:
-        trigger(guarded(fn, studio), inputs, outputs, concurrency_id=ENGINE_QUEUE, concurrency_limit=4,
-                show_progress="hidden", api_visibility=API_HIDDEN)
+    def reading(
+        trigger: gr.events.Dependency, fn: Callable[..., object], inputs: list[gr.components.Component]
+    ) -> None:
+        trigger(
+            guarded(fn, studio),
+            inputs,
+            outputs,
+            concurrency_id=ENGINE_QUEUE,
+            concurrency_limit=4,
+            show_progress="hidden",
+            api_visibility=API_HIDDEN,
+        )
 
-    def quick(trigger: gr.events.Dependency, fn: object, inputs: list[gr.components.Component]) -> None:
+    def quick(
+        trigger: gr.events.Dependency, fn: Callable[..., object], inputs: list[gr.components.Component]
+    ) -> None:
         trigger(guarded(fn, studio), inputs, outputs, show_progress="hidden", api_visibility=API_HIDDEN)
 
     intake = [panel.session_id, panel.reader, panel.password]
@@ -189,33 +241,42 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     reading(panel.examples.select, on.read_example, intake)
     reading(panel.reread.click, on.reread_line, [*here, panel.reread_with])
     quick(panel.page_picker.select, on.choose_page, [panel.session_id])
-    reading(
-        panel.page_image.select, on.click_page,
+    panel.page_image.select(
+        guarded(on.click_page, studio),
         [*here, panel.corner, panel.mark_region, panel.reread_with],
+        [*outputs, panel.corner],
+        concurrency_id=ENGINE_QUEUE,
+        show_progress="hidden",
+        api_visibility=API_HIDDEN,
     )
     quick(panel.transcript.select, on.choose_line, here)
     quick(panel.line_text.submit, on.keep_line, [*here, panel.line_text])
     quick(panel.alternatives.select, on.take_alternative, [*here, panel.line_text])
     quick(panel.undo.click, on.undo, here)
     quick(panel.redo.click, on.redo, here)
-    quick(panel.more.click, on.start_anew, [])
+    panel.more.click(on.start_anew, None, outputs, show_progress="hidden", api_visibility=API_HIDDEN)
     panel.more.click(lambda: None, None, panel.files, api_visibility=API_HIDDEN)
     panel.stop.click(guarded(on.stop, studio), panel.session_id, None, queue=False, api_visibility=API_HIDDEN)
     panel.compare.click(
-        guarded(on.compare, studio), [panel.session_id, panel.page_index, panel.reference], panel.comparison,
+        guarded(on.compare, studio),
+        [panel.session_id, panel.page_index, panel.reference],
+        panel.comparison,
         api_visibility=API_HIDDEN,
     )
     panel.export.click(
-        guarded(on.export, studio), [panel.session_id, panel.export_format], panel.download,
+        guarded(on.export, studio),
+        [panel.session_id, panel.export_format],
+        panel.download,
         api_visibility=API_HIDDEN,
     )
     panel.session_id.change(None, panel.session_id, None, js=REMEMBER_SESSION_JS, api_visibility=API_HIDDEN)
     reading(shared.opened.change, on.open_session, [shared.opened])
-    shared.opened.change(
-        on.tab_of, shared.opened, shared.tabs, show_progress="hidden", api_visibility=API_HIDDEN
-    )
-    gr.on(
-        [shared.page.load], guarded(on.open_from_address, studio), None, outputs,
-        concurrency_id=ENGINE_QUEUE, show_progress="hidden", api_visibility=API_HIDDEN,
+    shared.page.load(
+        guarded(on.open_from_address, studio),
+        None,
+        outputs,
+        concurrency_id=ENGINE_QUEUE,
+        show_progress="hidden",
+        api_visibility=API_HIDDEN,
     )
     gr.api(guarded(on.api_transcribe, studio), api_name="transcribe", concurrency_id=ENGINE_QUEUE)
