@@ -55,8 +55,9 @@ class Studio:
         readers = {"fast": lazily("vlm_studio.reading.fast", "FastReader")}
         nano = self.settings.assets_dir / "nano"
         if (nano / "card.json").exists():
-            make = lazily("vlm_studio.model.character_reader", "CharacterReader")
-            readers["nano"] = lambda: make(nano)
+            recogniser = lazily("vlm_studio.model.line_recogniser", "LineRecogniser")
+            reader = lazily("vlm_studio.reading.ctc_reader", "CtcReader")
+            readers["nano"] = lambda: reader("nano", recogniser(nano))
         return Transcriber(finder, readers, self.choose_reader)
 
     @cached_property

@@ -28,6 +28,14 @@ element.addEventListener('click', (event) => {
 });
 """
 
+PICTURES_JS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-index]');
+  if (button) trigger('select', {index: Number(button.dataset.index)});
+});
+"""
+"""For views/picture_buttons.py."""
+
 REMEMBER_SESSION_JS = """(id) => {
   const url = new URL(window.location);
   if (id) url.searchParams.set('session', id); else url.searchParams.delete('session');

@@ -9,7 +9,7 @@ import gradio as gr
 
 from vlm_studio.studio import Studio
 from vlm_studio.ui.guard import guarded
-from vlm_studio.ui.page_view import ALTERNATIVES_JS, LINES_JS, REMEMBER_SESSION_JS
+from vlm_studio.ui.page_view import ALTERNATIVES_JS, LINES_JS, PICTURES_JS, REMEMBER_SESSION_JS
 from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
 from vlm_studio.ui.tabs import transcribe_handlers as on
 
@@ -34,16 +34,16 @@ class Panel:
     files: gr.File
     camera: gr.Image
     password: gr.Textbox
-    examples: gr.Gallery
+    examples: gr.HTML
     reader: gr.Dropdown
     workspace: gr.Column
     status: gr.HTML
     stop: gr.Button
     more: gr.Button
-    page_picker: gr.Gallery
+    page_picker: gr.HTML
     page_image: gr.Image
     transcript: gr.HTML
-    editor: gr.Group
+    editor: gr.Column
     strip: gr.Image
     line_text: gr.Textbox
     alternatives: gr.HTML
@@ -110,23 +110,16 @@ def build(shared: Shared) -> Panel:
             )
         with gr.Accordion("Use the camera", open=False):
             camera = gr.Image(sources=["webcam"], type="filepath", show_label=False, height=300)
-        examples = gr.Gallery(
-            value=on.example_items(studio),
-            label="Or try one of these",
-            columns=3,
-            height=190,
-            allow_preview=False,
-            object_fit="cover",
-            elem_id="transcribe-examples",
-            buttons=[],
+        examples = gr.HTML(
+            on.examples_html(studio), js_on_load=PICTURES_JS, elem_id="transcribe-examples", padding=False
         )
     with gr.Column(visible=False) as workspace:
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="tool-row"):
             status = gr.HTML(elem_id="transcribe-status")
             stop = gr.Button("Stop", size="sm", variant="stop", visible=False, scale=0, min_width=90)
             more = gr.Button("New transcription", size="sm", scale=0, min_width=150)
-        page_picker = gr.Gallery(
-            label="Pages", columns=8, height=120, allow_preview=False, visible=False, buttons=[]
+        page_picker = gr.HTML(
+            js_on_load=PICTURES_JS, visible=False, elem_id="transcribe-pages", padding=False
         )
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
@@ -137,8 +130,13 @@ def build(shared: Shared) -> Panel:
                     buttons=["fullscreen"],
                     elem_id="transcribe-page",
                 )
+                mark_region = gr.Checkbox(
+                    label="Read a region: click two opposite corners on the page",
+                    value=False,
+                    container=False,
+                )
             with gr.Column(scale=5, min_width=320):
-                with gr.Group(visible=False) as editor:
+                with gr.Column(visible=False, elem_classes="line-editor") as editor:
                     strip = gr.Image(
                         show_label=False,
                         interactive=False,
@@ -166,11 +164,12 @@ def build(shared: Shared) -> Panel:
                         reread = gr.Button("Read again", size="sm", min_width=100)
                     history = gr.HTML()
                 transcript = gr.HTML(js_on_load=LINES_JS, elem_id="transcribe-lines")
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="tool-row"):
             export_format = gr.Dropdown(EXPORTS, value="text", label="Take the text away as", scale=2)
-            export = gr.Button("Export", variant="primary", scale=1, elem_id="transcribe-export")
+            export = gr.Button(
+                "Export", variant="primary", scale=1, min_width=120, elem_id="transcribe-export"
+            )
             download = gr.File(label="Your file", visible=False, interactive=False, scale=2, height=80)
-        mark_region = gr.Checkbox(label="Read a region: click two opposite corners on the page", value=False)
         with gr.Accordion("Compare with a reference text", open=False):
             reference = gr.Textbox(label="Paste the correct text of this page", lines=5)
             compare = gr.Button("Compare", size="sm")

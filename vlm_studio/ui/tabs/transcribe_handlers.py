@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlm_studio.core.documents import Box, Line, LineReading, ReadLine
 from vlm_studio.core.errors import InvalidRequest, NotFound
-from vlm_studio.core.sessions import KeptLine
+from vlm_studio.core.sessions import KeptLine, KeptPage
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.export import FilePage, json_value
 from vlm_studio.tasks.live import LiveRun
@@ -24,10 +24,13 @@ from vlm_studio.tasks.transcribe_session import Progress
 from vlm_studio.ui.shared import owner_of
 from vlm_studio.views.diff import diff_html
 from vlm_studio.views.page_overlay import DISPLAY_WIDTH, draw_lines, line_at
+from vlm_studio.views.picture_buttons import picture_buttons_html, thumbnail_uri
 from vlm_studio.views.transcript import alternatives_html, status_html, transcript_html
 
 REFRESH_SECONDS = 0.5
 """Between two redrawings of the page while it is being read."""
+
+PICTURED_PAGES = 24
 
 READER_LABELS = {"auto": "auto (best here)", "fast": "fast", "nano": "idefics2-nano", "8b": "idefics2-8b"}
 
@@ -47,6 +50,13 @@ def example_items(studio: Studio) -> list[tuple[str, str]]:
     return [(str(folder / name), caption) for name, caption in EXAMPLES if (folder / name).exists()]
 
 
+def examples_html(studio: Studio) -> str:
+    pictures = [(thumbnail_uri(Image.open(path), 420), caption) for path, caption in example_items(studio)]
+    return '<p class="studio-hint">Or try one of these:</p>' + picture_buttons_html(
+        pictures, None, "Examples"
+    )
+
+
 @dataclass(frozen=True)
 class View:
     """All that the tab shows of a session at one moment."""
@@ -60,6 +70,8 @@ class View:
     """Lines of the page being read; None: the page as it is kept."""
     region: Box | None = None
     password: bool = False
+    same_page: bool = False
+    """The row of pages needs no redrawing."""
 
 
 def render(studio: Studio, owner: str, view: View) -> list[Any]:
@@ -77,14 +89,13 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
     overlay = draw_lines(image, lines, chosen, view.region)
     shown = transcript_html([_as_read(item) for item in lines], chosen, [k.author for k in kept])
     editing = chosen is not None and view.live is None
-    thumbs = _thumbnails(studio, owner, view.session_id) if len(pages) > 1 else []
     return [
         view.session_id,
         gr.update(visible=False),
         gr.update(visible=True),
         view.status or _page_notes(studio, owner, pages[index].id),
         gr.update(visible=view.running),
-        gr.update(value=thumbs, visible=len(pages) > 1, selected_index=index),
+        gr.skip() if view.same_page else _page_picker(studio, owner, pages, index),
         index,
         -1 if chosen is None else chosen,
         overlay.image,
@@ -98,7 +109,7 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
 def _nothing(status: str = "", password: bool = False) -> list[Any]:
     return [
         "", gr.update(visible=True), gr.update(visible=bool(status)), status, gr.update(visible=False),
-        gr.update(value=[], visible=False), 0, -1, None, "", gr.update(visible=False), *_no_line(),
+        gr.update(value="", visible=False), 0, -1, None, "", gr.update(visible=False), *_no_line(),
         gr.update(visible=password),
     ]  # fmt: skip
 
@@ -126,8 +137,8 @@ def _editor(studio: Studio, owner: str, kept: KeptLine, image: Image.Image) -> l
         strip,
         kept.reading.text,
         alternatives_html(kept.reading),
-        gr.update(interactive=kept.can_undo),
-        gr.update(interactive=kept.can_redo),
+        gr.update(value="Undo", interactive=kept.can_undo),
+        gr.update(value="Redo", interactive=kept.can_redo),
         f'<p class="studio-hint">{history}</p>' + (diff_html(changes) if changes else ""),
     ]
 
@@ -138,13 +149,14 @@ def _as_read(item: Line | ReadLine) -> ReadLine:
     return ReadLine(item, LineReading("", 0.0, (), "", ("waiting",)))
 
 
-def _thumbnails(studio: Studio, owner: str, session_id: str) -> list[tuple[Image.Image, str]]:
-    found = []
-    for number, page in enumerate(studio.transcriptions.pages(owner, session_id), start=1):
-        image = studio.transcriptions.image(owner, page.id)
-        image.thumbnail((220, 220))
-        found.append((image, f"{number}"))
-    return found
+def _page_picker(studio: Studio, owner: str, pages: Sequence[KeptPage], chosen: int) -> Any:
+    """Small pictures of the pages; of a long document only numbers, so that a redraw stays light."""
+    items = []
+    for number, page in enumerate(pages, start=1):
+        pictured = len(pages) <= PICTURED_PAGES
+        uri = thumbnail_uri(studio.transcriptions.image(owner, page.id), 110) if pictured else ""
+        items.append((uri, str(number)))
+    return gr.update(value=picture_buttons_html(items, chosen, "Pages"), visible=len(pages) > 1)
 
 
 def _page_notes(studio: Studio, owner: str, page_id: str) -> str:
@@ -188,7 +200,7 @@ def read_photo(
 
 
 def read_example(
-    studio: Studio, session_id: str, reader: str, password: str, request: gr.Request, event: gr.SelectData
+    studio: Studio, session_id: str, reader: str, password: str, request: gr.Request, event: gr.EventData
 ) -> Iterator[list[Any]]:
     path, _ = example_items(studio)[int(event.index)]
     yield from read_files(studio, [path], "", reader, "", request)
@@ -216,7 +228,16 @@ def _watch(studio: Studio, owner: str, session_id: str, run: LiveRun[object]) ->
             told = f"Page {page + 1} of {item.total}: line {read} of {total}"
             status = status_html(told, (page + read / total) / item.total)
             yield render(
-                studio, owner, View(session_id, page, status=status, running=True, live=tuple(lines))
+                studio,
+                owner,
+                View(
+                    session_id,
+                    page,
+                    status=status,
+                    running=True,
+                    live=tuple(lines),
+                    same_page=not isinstance(event, LinesFound),
+                ),
             )
     yield render(studio, owner, View(session_id, 0))
 
@@ -265,7 +286,7 @@ def start_anew() -> list[Any]:
     return _nothing()
 
 
-def choose_page(studio: Studio, session_id: str, request: gr.Request, event: gr.SelectData) -> list[Any]:
+def choose_page(studio: Studio, session_id: str, request: gr.Request, event: gr.EventData) -> list[Any]:
     return render(studio, owner_of(studio.settings, request), View(session_id, int(event.index)))
 
 

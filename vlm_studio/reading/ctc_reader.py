@@ -1,0 +1,77 @@
+"""Strips into text with any recogniser that scores characters frame by frame (CTC): the reading around the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.documents import LineReading
+from vlm_studio.reading.guards import has_ink, repeats
+from vlm_studio.reading.spelling import Spelled, spell, words_of
+from vlm_studio.reading.strips import split_at_gaps
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FRAME_SHARE = 8 / 48
+"""Width of a frame as a share of the strip's height: both recognisers see 8 of 48 px at a time."""
+MAX_RATIO = 40.0
+"""Width over height up to which a strip is read in one piece; longer ones are cut at word gaps."""
+BATCH = 8
+
+
+class Recogniser(Protocol):
+    @property
+    def characters(self) -> Sequence[str]:
+        """What each column of the probabilities stands for; column 0 is the CTC blank."""
+        ...
+
+    def probabilities(self, pieces: Sequence[Image]) -> list[np.ndarray]:
+        """(frames, classes) in 0-1 for each piece, in order. Raises ModelUnavailable."""
+        ...
+
+
+class CtcReader:
+    """Reader port. As thread-safe as its recogniser."""
+
+    def __init__(self, name: str, recogniser: Recogniser, clean: Callable[[str], str] = str) -> None:
+        """`clean` is applied to every word."""
+        self.name = name
+        self.recogniser = recogniser
+        self._clean = clean
+
+    def read(self, strips: Sequence[Image], cancel: CancelToken) -> Iterator[LineReading]:
+        """One reading a strip, in order. Raises ModelUnavailable or Cancelled."""
+        for start in range(0, len(strips), BATCH):
+            cancel.raise_if_cancelled()
+            yield from self._batch(strips[start : start + BATCH])
+
+    def _batch(self, strips: Sequence[Image]) -> list[LineReading]:
+        pieces = [
+            (number, offset, piece)
+            for number, strip in enumerate(strips)
+            if has_ink(strip)
+            for offset, piece in split_at_gaps(strip, MAX_RATIO)
+        ]
+        scored = self.recogniser.probabilities([piece for _, _, piece in pieces]) if pieces else []
+        found: list[list[tuple[int, Spelled]]] = [[] for _ in strips]
+        for (number, offset, _), probabilities in zip(pieces, scored, strict=True):
+            found[number].append((offset, spell(probabilities, self.recogniser.characters)))
+        return [self._reading(parts, strip) for parts, strip in zip(found, strips, strict=True)]
+
+    def _reading(self, parts: list[tuple[int, Spelled]], strip: Image) -> LineReading:
+        words = tuple(
+            word
+            for offset, spelled in parts
+            for word in words_of(spelled, offset, strip.height * FRAME_SHARE, strip.height, self._clean)
+        )
+        if not words:
+            return LineReading("", 1.0, (), self.name)
+        text = " ".join(word.text for word in words)
+        warnings = ("The same piece is repeated; look at the strip.",) if repeats(text) else ()
+        confidence = math.exp(sum(math.log(max(w.confidence, 1e-6)) for w in words) / len(words))
+        return LineReading(text, confidence, words, self.name, warnings)
