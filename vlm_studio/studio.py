@@ -57,7 +57,9 @@ class Studio:
         if (nano / "card.json").exists():
             recogniser = lazily("vlm_studio.model.line_recogniser", "LineRecogniser")
             reader = lazily("vlm_studio.reading.ctc_reader", "CtcReader")
-            readers["nano"] = lambda: reader("nano", recogniser(nano))
+            words = lazily("vlm_studio.reading.lexicon", "WordList")
+            listed = self.settings.assets_dir / "words" / "words.tsv.gz"
+            readers["nano"] = lambda: reader("nano", recogniser(nano), words=words(listed))
         return Transcriber(finder, readers, self.choose_reader)
 
     @cached_property

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.documents import LineReading
+from vlm_studio.core.documents import LineReading, WordReading
 from vlm_studio.reading.guards import has_ink, repeats
-from vlm_studio.reading.spelling import Spelled, spell, words_of
+from vlm_studio.reading.lexicon import WordList, spellings, weigh
+from vlm_studio.reading.spelling import spell, words_of
 from vlm_studio.reading.strips import split_at_gaps
 
 if TYPE_CHECKING:
@@ -38,11 +39,18 @@ class Recogniser(Protocol):
 class CtcReader:
     """Reader port. As thread-safe as its recogniser."""
 
-    def __init__(self, name: str, recogniser: Recogniser, clean: Callable[[str], str] = str) -> None:
-        """`clean` is applied to every word."""
+    def __init__(
+        self,
+        name: str,
+        recogniser: Recogniser,
+        clean: Callable[[str], str] = str,
+        words: WordList | None = None,
+    ) -> None:
+        """`clean` is applied to every word; `words`, where given, settles doubtful ones."""
         self.name = name
         self.recogniser = recogniser
         self._clean = clean
+        self._words = words
 
     def read(self, strips: Sequence[Image], cancel: CancelToken) -> Iterator[LineReading]:
         """One reading a strip, in order. Raises ModelUnavailable or Cancelled."""
@@ -58,20 +66,36 @@ class CtcReader:
             for offset, piece in split_at_gaps(strip, MAX_RATIO)
         ]
         scored = self.recogniser.probabilities([piece for _, _, piece in pieces]) if pieces else []
-        found: list[list[tuple[int, Spelled]]] = [[] for _ in strips]
-        for (number, offset, _), probabilities in zip(pieces, scored, strict=True):
-            found[number].append((offset, spell(probabilities, self.recogniser.characters)))
-        return [self._reading(parts, strip) for parts, strip in zip(found, strips, strict=True)]
+        found: list[list[WordReading]] = [[] for _ in strips]
+        for (number, offset, piece), probabilities in zip(pieces, scored, strict=True):
+            found[number] += self._piece(probabilities, offset, piece.height)
+        return [self._reading(tuple(words)) for words in found]
 
-    def _reading(self, parts: list[tuple[int, Spelled]], strip: Image) -> LineReading:
-        words = tuple(
-            word
-            for offset, spelled in parts
-            for word in words_of(spelled, offset, strip.height * FRAME_SHARE, strip.height, self._clean)
+    def _piece(self, probabilities: np.ndarray, offset: int, height: int) -> list[WordReading]:
+        characters = self.recogniser.characters
+        settle = None if self._words is None else _Settler(probabilities, characters, self._words)
+        spelled = spell(probabilities, characters)
+        return words_of(
+            spelled, len(probabilities), offset, height * FRAME_SHARE, height, self._clean, settle
         )
+
+    def _reading(self, words: tuple[WordReading, ...]) -> LineReading:
         if not words:
             return LineReading("", 1.0, (), self.name)
         text = " ".join(word.text for word in words)
         warnings = ("The same piece is repeated; look at the strip.",) if repeats(text) else ()
         confidence = math.exp(sum(math.log(max(w.confidence, 1e-6)) for w in words) / len(words))
         return LineReading(text, confidence, words, self.name, warnings)
+
+
+class _Settler:
+    """Likely spellings of a stretch of frames, weighed by how frequent they are as words."""
+
+    def __init__(self, probabilities: np.ndarray, characters: Sequence[str], words: WordList) -> None:
+        self._characters, self._words = characters, words
+        self._log_probs = np.log(np.maximum(probabilities, 1e-9))
+        # A word has no space inside; where one is likely, its frames were already cut there.
+        self._log_probs[:, list(characters).index(" ")] = -30.0
+
+    def __call__(self, first: int, end: int) -> list[tuple[str, float]]:
+        return weigh(spellings(self._log_probs[first:end], self._characters), self._words)

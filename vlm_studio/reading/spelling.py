@@ -10,6 +10,9 @@ import numpy as np
 
 from vlm_studio.core.documents import DOUBTFUL_BELOW, Alternative, Box, WordReading
 
+SETTLED_ABOVE = 0.95
+"""A word whose letters are surer than this together is what the ink says; nothing else is considered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -51,34 +54,60 @@ def spell(probabilities: np.ndarray, characters: Sequence[str], blank: int = 0) 
     return tuple(letters)
 
 
+Settle = Callable[[int, int], Sequence[tuple[str, float]]]
+"""Frames of a doubtful word (half open) -> likely texts with their share of the probability, best first."""
+
+
 def words_of(
-    letters: Spelled, offset: float, frame_px: float, height: float, clean: Callable[[str], str] = str
+    letters: Spelled,
+    frames: int,
+    offset: float,
+    frame_px: float,
+    height: float,
+    clean: Callable[[str], str] = str,
+    settle: Settle | None = None,
 ) -> list[WordReading]:
-    """Words of a strip in its pixels; `offset` is where the read piece begins, `frame_px` a frame's width."""
+    """Words of a strip in its pixels.
+
+    `frames` is how many the piece has, `offset` where it begins in the strip, `frame_px` a frame's width.
+    """
     words: list[WordReading] = []
     run: list[Letter] = []
-    for letter in (*letters, Letter(" ", 0, 0, 1.0, ())):
+    begins = 0
+    for letter in (*letters, Letter(" ", frames, frames, 1.0, ())):
         if letter.text.isspace():
             if run:
-                words.append(_word(run, offset, frame_px, height, clean))
-            run = []
+                words.append(_word(run, (begins, letter.first), offset, frame_px, height, clean, settle))
+            run, begins = [], letter.last + 1
         else:
             run.append(letter)
     return words
 
 
 def _word(
-    run: list[Letter], offset: float, frame_px: float, height: float, clean: Callable[[str], str]
+    run: list[Letter],
+    span: tuple[int, int],
+    offset: float,
+    frame_px: float,
+    height: float,
+    clean: Callable[[str], str],
+    settle: Settle | None,
 ) -> WordReading:
     text = clean("".join(letter.text for letter in run))
-    confidence = math.prod(max(letter.probability, 1e-6) for letter in run) ** (1 / len(run) ** 0.5)
+    certain = math.prod(max(letter.probability, 1e-6) for letter in run)
+    confidence = certain ** (1 / len(run) ** 0.5)
     box = Box(
         offset + max(0.0, (run[0].first - 0.6) * frame_px),
         0.0,
         offset + (run[-1].last + 1.6) * frame_px,
         height,
     )
-    alternatives = _alternatives(run, clean) if confidence < DOUBTFUL_BELOW else ()
+    ranked = settle(*span) if settle is not None and certain < SETTLED_ABOVE else ()
+    if ranked:
+        text, confidence = ranked[0]
+        alternatives = tuple(Alternative(other, share) for other, share in ranked[1:4] if share > 0.02)
+    else:
+        alternatives = _alternatives(run, clean) if confidence < DOUBTFUL_BELOW else ()
     return WordReading(text, confidence, box, tuple(a for a in alternatives if a.text != text))
 
 

@@ -1,0 +1,116 @@
+"""Which of the likely spellings of a doubtful word people write: frequencies weigh what the ink leaves open.
+
+For each doubtful word, a prefix beam search over its own frames (Graves 2012, ch. 7.5) gives the likely spellings with
+their probability summed over alignments; to each its frequency as a word is added, with a weight tuned on validation
+lines. A word that the ink makes clear is never touched, so that a misspelling written clearly stays one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+_SPLIT = re.compile(r"['’\-/]")
+_EDGE = re.compile(r"^\W+|\W+$")
+_LN10 = math.log(10)
+_NEVER = -1e30
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much word frequencies count. Tuned by vlm_studio/recipe/tune_lexicon.py."""
+
+    frequency: float = 0.4
+    """Weight of the natural log of a word's frequency against the recogniser's log-probability."""
+    unknown: float = 780.0
+    """Centibels of a word that is in no list."""
+    letter: float = 0.6
+    """Added to a candidate for each character, against the liking for short words."""
+    odd_case: float = 2.0
+    """Nats taken from a word with capitals inside, as in "hELLo"."""
+    beam: int = 10
+
+
+class WordList:
+    """Word frequencies in English and French, read at first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _centibels(self) -> dict[str, int]:
+        rows = (line.split("\t") for line in gzip.decompress(self.path.read_bytes()).decode().splitlines())
+        return {word: min(int(level) for level in levels if level) for word, *levels in rows}
+
+    def log_probability(self, word: str, weights: Weights) -> float:
+        """Natural log of the frequency of `word`, case and the punctuation around it put aside."""
+        bare = _EDGE.sub("", word)
+        if not bare or any(c.isdigit() for c in bare):
+            return -weights.unknown / 100 * _LN10 * 0.7
+        total = 0.0
+        for part in filter(None, _SPLIT.split(bare)):
+            total -= self._centibels.get(part.lower(), weights.unknown) / 100 * _LN10
+        if bare not in {bare.lower(), bare.upper(), bare.capitalize()} and not _SPLIT.search(bare):
+            total -= weights.odd_case / max(weights.frequency, 1e-6)
+        return total
+
+
+def spellings(
+    log_probs: np.ndarray, letters: Sequence[str], beam: int = Weights().beam, blank: int = 0
+) -> list[tuple[str, float]]:
+    """Likely texts of `log_probs` (frames, classes) with their natural log-probability, best first."""
+    prefixes: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, _NEVER)}
+    for row in log_probs:
+        likely = [(int(k), float(row[k])) for k in np.flatnonzero(row > -6.5)] or [
+            (int(row.argmax()), float(row.max()))
+        ]
+        grown: dict[tuple[int, ...], list[float]] = {}
+        for prefix, (in_blank, in_letter) in prefixes.items():
+            total = _add(in_blank, in_letter)
+            for column, value in likely:
+                if column == blank:
+                    ends = grown.setdefault(prefix, [_NEVER, _NEVER])
+                    ends[0] = _add(ends[0], total + value)
+                elif prefix and column == prefix[-1]:
+                    ends = grown.setdefault(prefix, [_NEVER, _NEVER])
+                    ends[1] = _add(ends[1], in_letter + value)
+                    ends = grown.setdefault((*prefix, column), [_NEVER, _NEVER])
+                    ends[1] = _add(ends[1], in_blank + value)
+                else:
+                    ends = grown.setdefault((*prefix, column), [_NEVER, _NEVER])
+                    ends[1] = _add(ends[1], total + value)
+        kept = sorted(grown.items(), key=lambda item: -_add(*item[1]))[:beam]
+        prefixes = {prefix: (ends[0], ends[1]) for prefix, ends in kept}
+    found = [("".join(letters[c] for c in prefix), _add(*ends)) for prefix, ends in prefixes.items()]
+    return sorted(found, key=lambda item: -item[1])
+
+
+def weigh(
+    candidates: Sequence[tuple[str, float]], words: WordList, weights: Weights = Weights()
+) -> list[tuple[str, float]]:
+    """(text, share of the candidates' probability), best first, after word frequencies have had their say."""
+    scored = [
+        (text, value + weights.frequency * words.log_probability(text, weights) + weights.letter * len(text))
+        for text, value in candidates
+        if text
+    ]
+    if not scored:
+        return []
+    top = max(value for _, value in scored)
+    shares = [(text, math.exp(value - top)) for text, value in scored]
+    total = sum(share for _, share in shares)
+    return sorted(((text, share / total) for text, share in shares), key=lambda item: -item[1])
+
+
+def _add(a: float, b: float) -> float:
+    """log(exp a + exp b)."""
+    if a < b:
+        a, b = b, a
+    return a if b <= _NEVER else a + math.log1p(math.exp(b - a))
