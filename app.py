@@ -35,7 +35,14 @@ def main() -> None:
     try:
         server = build_server(studio)
         log.info("VLM Studio is ready at http://%s:%d", settings.host, settings.port)
-        uvicorn.run(server, host=settings.host, port=settings.port, log_level="warning")
+        uvicorn.run(
+            server,
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+            # An open page keeps a connection for ever; whoever watches a reading finds it saved.
+            timeout_graceful_shutdown=3,
+        )
     finally:
         studio.close()
 

@@ -12,6 +12,8 @@ import struct
 import sys
 from typing import IO, Any
 
+from vlm_studio.ingest import invisible_text
+
 POINTS_PER_INCH = 72.0
 MAX_DPI = 220.0
 
@@ -96,34 +98,44 @@ class Worker:
     def do_searchable(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """A PDF of page images with their words, invisible, lying on the ink."""
         output, start = self.pymupdf.open(), 0
-        font = self.pymupdf.Font("helv")
+        codes = invisible_text.codes_of(word[4] for item in request["pages"] for word in item["words"])
+        font = self._unseen_font(output, codes)
         for item in request["pages"]:
             image = payload[start : start + item["bytes"]]
             start += item["bytes"]
             scale = POINTS_PER_INCH / item["dpi"]
-            page = output.new_page(width=item["width"] * scale, height=item["height"] * scale)
+            height = item["height"] * scale
+            page = output.new_page(width=item["width"] * scale, height=height)
             page.insert_image(page.rect, stream=image)
-            for x0, y0, x1, y1, text in item["words"]:
-                self._invisible(page, font, text, (x0 * scale, y0 * scale, x1 * scale, y1 * scale))
+            words = [(*(v * scale for v in word[:4]), word[4]) for word in item["words"]]
+            layer = self._stream(output, invisible_text.content(words, height, codes, "Unseen"))
+            kind, value = output.xref_get_key(page.xref, "Resources")
+            holder, path = (
+                (int(value.split()[0]), "Font") if kind == "xref" else (page.xref, "Resources/Font")
+            )
+            output.xref_set_key(holder, path, f"<< /Unseen {font} 0 R >>")
+            parts = " ".join(f"{number} 0 R" for number in (*page.get_contents(), layer))
+            output.xref_set_key(page.xref, "Contents", f"[{parts}]")
         return {}, output.tobytes(deflate=True, garbage=3)
 
-    def _invisible(self, page: Any, font: Any, text: str, box: tuple[float, float, float, float]) -> None:
-        natural = font.text_length(text, fontsize=1.0)
-        height = max(1.0, box[3] - box[1])
-        if natural <= 0:
-            return
-        # The font's own line is 1.2 high; a word as high as its box, then stretched to its width.
-        size = height / 1.4
-        stretch = (box[2] - box[0]) / (natural * size)
-        origin = self.pymupdf.Point(box[0], box[3] - 0.28 * height)
-        page.insert_text(
-            origin,
-            text,
-            fontsize=size,
-            fontname="helv",
-            render_mode=3,
-            morph=(origin, self.pymupdf.Matrix(stretch, 1.0)),
-        )
+    def _unseen_font(self, output: Any, codes: dict[str, int]) -> int:
+        """The object number of a font with an empty shape for each of `codes`."""
+        streams = (
+            invisible_text.empty_font(), invisible_text.to_unicode(codes), invisible_text.glyph_map(codes)
+        )  # fmt: skip
+        file, cmap, glyphs = (self._stream(output, data) for data in streams)
+        numbers = [output.get_new_xref() for _ in range(3)]
+        sources = invisible_text.font_objects(file, cmap, glyphs, numbers[0], numbers[1])
+        for number, source in zip(numbers, sources, strict=True):
+            output.update_object(number, source)
+        return int(numbers[2])
+
+    @staticmethod
+    def _stream(output: Any, data: bytes) -> int:
+        number = output.get_new_xref()
+        output.update_object(number, "<< >>")
+        output.update_stream(number, data, new=True)
+        return int(number)
 
 
 def _limit(memory_bytes: int) -> None:

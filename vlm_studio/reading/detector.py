@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from PIL import Image as PilImage
 from rapidocr import RapidOCR
 
 from vlm_studio.core.documents import Box, Line, Point
-from vlm_studio.reading.guards import skipped_ink
+from vlm_studio.reading.guards import has_ink, skipped_ink
 from vlm_studio.reading.order import find_gutter, reading_order
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class Detector:
         if not len(quads):
             return tuple(_scaled(line, 1 / scale) for line in skipped_ink(even, ()))
         angle = page_skew(quads)
-        lines = _lines(quads, angle, even)
+        paper = PilImage.fromarray(even)
+        # Light and texture can look like writing to the detector; without ink there is none.
+        lines = [line for line in _lines(quads, angle, even) if has_ink(paper.crop(_pixels(line.box)))]
         lines += skipped_ink(even, lines)
         return tuple(_scaled(line, 1 / scale) for line in lines)
 
@@ -119,9 +122,14 @@ def _lines(quads: np.ndarray, angle: float, even: np.ndarray) -> list[Line]:
         height = float(np.mean([quad[3, 1] - quad[0, 1], quad[2, 1] - quad[1, 1]]))
         groups.append(Group(left, right, (top + bottom) / 2, max(4.0, min(height, bottom - top))))
     usual = float(np.median([g.height for g in groups]))
-    groups = [part for g in groups for part in _split_rows(g, usual, even, back)]
+    groups = [
+        part
+        for g in groups
+        if not _is_blob(g, usual, len(groups))
+        for part in _split_rows(g, usual, even, back)
+    ]
     gutter = find_gutter([g.box for g in groups], usual)
-    merged = [_join(members) for members in _chains(groups, gutter)]
+    merged = [_join(members) for members in _chains(groups, gutter, usual)]
     boxes = [_bounds(quad) for quad, _ in merged]
     lines: list[Line] = []
     limits = Box(0, 0, even.shape[1], even.shape[0])
@@ -162,7 +170,12 @@ def _split_rows(group: Group, usual: float, even: np.ndarray, back: np.ndarray) 
     ]
 
 
-def _chains(groups: list[Group], gutter: tuple[float, float] | None) -> list[list[Group]]:
+def _is_blob(group: Group, usual: float, count: int) -> bool:
+    """A patch much higher than the writing and hardly wider than high: the edge of the paper, a stain, a drawing."""
+    return count > 3 and group.height > 3 * usual and group.right - group.left < 2 * group.height
+
+
+def _chains(groups: list[Group], gutter: Box | None, usual: float) -> list[list[Group]]:
     """Groups that follow each other on one line, never across the gutter between columns."""
     waiting = sorted(groups, key=lambda g: g.left)
     chains: list[list[Group]] = []
@@ -170,12 +183,8 @@ def _chains(groups: list[Group], gutter: tuple[float, float] | None) -> list[lis
         best, closest = None, 1e9
         for chain in chains:
             last = chain[-1]
-            shared = min(last.box.bottom, group.box.bottom) - max(last.box.top, group.box.top)
             gap = group.left - last.right
-            small = min(last.height, group.height)
-            if shared < 0.45 * small or gap > 4.0 * max(last.height, group.height) or gap < -1.2 * small:
-                continue
-            if gutter is not None and last.right <= gutter[0] + 2 and group.left >= gutter[1] - 2:
+            if not _follows(last, group, usual) or (gutter is not None and _parted(last, group, gutter)):
                 continue
             if abs(last.middle - group.middle) + 0.2 * max(gap, 0) < closest:
                 best, closest = chain, abs(last.middle - group.middle) + 0.2 * max(gap, 0)
@@ -184,6 +193,22 @@ def _chains(groups: list[Group], gutter: tuple[float, float] | None) -> list[lis
         else:
             best.append(group)
     return chains
+
+
+def _follows(last: Group, group: Group, usual: float) -> bool:
+    """True where `group` may go on the line that `last` ends: level with it, near it and of a like size."""
+    shared = min(last.box.bottom, group.box.bottom) - max(last.box.top, group.box.top)
+    small, large = sorted((last.height, group.height))
+    gap = group.left - last.right
+    near = -1.2 * small <= gap <= 4.0 * min(large, 1.5 * usual)
+    return near and shared >= 0.45 * small and large <= 2.6 * max(small, 0.7 * usual)
+
+
+def _parted(last: Group, group: Group, gutter: Box) -> bool:
+    middle = (gutter.left + gutter.right) / 2
+    beside = last.right <= middle <= group.left and gutter.top <= last.middle <= gutter.bottom
+    # Closer together than the columns ever are: a heading whose word gap lies there.
+    return beside and group.left - last.right >= 0.8 * gutter.width
 
 
 def _join(members: list[Group]) -> tuple[np.ndarray, float]:
@@ -208,6 +233,10 @@ def _join(members: list[Group]) -> tuple[np.ndarray, float]:
 def _bounds(quad: np.ndarray) -> Box:
     (left, top), (right, bottom) = quad.min(axis=0), quad.max(axis=0)
     return Box(float(left), float(top), float(right), float(bottom))
+
+
+def _pixels(box: Box) -> tuple[int, int, int, int]:
+    return int(box.left), int(box.top), int(box.right) + 1, int(box.bottom) + 1
 
 
 def _scaled(line: Line, factor: float) -> Line:

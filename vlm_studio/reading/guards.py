@@ -32,6 +32,10 @@ def skipped_ink(even: np.ndarray, lines: Sequence[Line]) -> list[Line]:
     """Places with as much ink as a word that no line covers. `even` is RGB with white paper."""
     height, width = even.shape[:2]
     ink = (even.max(axis=2) < 150).astype(np.uint8)
+    # What reaches over much of the page in one piece is the table around it, or a frame.
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(ink)
+    frames = [n for n in range(1, count) if stats[n, 2] > 0.3 * width and stats[n, 3] > 0.3 * height]
+    ink[np.isin(labels, frames)] = 0
     for line in lines:
         box = line.box
         pad = 0.35 * box.height

@@ -35,6 +35,8 @@ class Weights:
     """Added to a candidate for each character, against the liking for short words."""
     odd_case: float = 2.0
     """Nats taken from a word with capitals inside, as in "hELLo"."""
+    mixed: float = 1.5
+    """Nats taken from a word of letters and digits, as in "l95O"."""
     beam: int = 10
 
 
@@ -53,7 +55,9 @@ class WordList:
         """Natural log of the frequency of `word`, case and the punctuation around it put aside."""
         bare = _EDGE.sub("", word)
         if not bare or any(c.isdigit() for c in bare):
-            return -weights.unknown / 100 * _LN10 * 0.7
+            number = -weights.unknown / 100 * _LN10 * 0.7
+            mixed = any(c.isalpha() for c in bare)
+            return number - (weights.mixed / max(weights.frequency, 1e-6) if mixed else 0.0)
         total = 0.0
         for part in filter(None, _SPLIT.split(bare)):
             total -= self._centibels.get(part.lower(), weights.unknown) / 100 * _LN10

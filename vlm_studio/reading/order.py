@@ -8,49 +8,79 @@ import numpy as np
 
 from vlm_studio.core.documents import Box
 
+_WIDE_ENOUGH = ((3, 1.6), (5, 1.1), (8, 0.55))
+"""(rows on both sides, gutter's width in line heights): the more rows agree on it, the narrower it may be."""
 
-def find_gutter(boxes: Sequence[Box], line_height: float) -> tuple[float, float] | None:
-    """The empty vertical stripe (x0, x1) between two columns, or None.
 
-    Empty but for a few boxes that span it (headings). Both sides must hold at least three boxes and stand
-    side by side over most of their height, or an indented block would count as a column.
+def find_gutter(boxes: Sequence[Box], line_height: float) -> Box | None:
+    """The empty stripe between two columns, from the first of their rows to the last, or None.
+
+    Boxes that span it (headings, a paragraph over the whole width) end the columns above them. Columns hold at
+    least three rows on both sides and stand side by side, and they hold a good part of the boxes, or gaps
+    between words that happen to lie one above the other would part a paragraph.
     """
     if len(boxes) < 6:
         return None
-    left = min(box.left for box in boxes)
-    right = max(box.right for box in boxes)
-    coverage = np.zeros(max(2, int(right - left) + 1), dtype=np.int32)
-    for box in boxes:
-        coverage[int(box.left - left) : int(box.right - left) + 1] += 1
-    allowed = max(0, int(0.12 * len(boxes)))
-    best: tuple[float, float] | None = None
-    for start, stop in _runs(coverage <= allowed):
-        stripe = (left + start, left + stop)
-        if stop - start < 1.1 * line_height or not _separates(boxes, stripe):
+    rows = sorted(boxes, key=lambda box: box.top + box.bottom)
+    best, most = None, 0.0
+    for x in np.arange(min(b.left for b in boxes), max(b.right for b in boxes), max(1.0, line_height / 4)):
+        stripes = [
+            stripe for band in _bands(rows, x) if (stripe := _stripe(band, x, line_height)) is not None
+        ]
+        if not stripes:
             continue
-        if best is None or stop - start > best[1] - best[0]:
-            best = stripe
+        count = sum(inside for _, inside in stripes)
+        left, right = max(box.left for box, _ in stripes), min(box.right for box, _ in stripes)
+        # Among places with as many boxes, the widest.
+        value = count + min(1.0, (right - left) / (20 * line_height))
+        if count >= 0.35 * len(boxes) and value > most and _no_margin(boxes, left, right):
+            top, bottom = stripes[0][0].top, stripes[-1][0].bottom
+            best, most = Box(left, top, right, bottom), value
     return best
 
 
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+def _bands(rows: Sequence[Box], x: float) -> list[list[Box]]:
+    """Runs of boxes, from the top, between those that span `x`."""
+    bands: list[list[Box]] = [[]]
+    for box in rows:
+        if box.left < x < box.right:
+            bands.append([])
+        else:
+            bands[-1].append(box)
+    return bands
 
 
-def _separates(boxes: Sequence[Box], stripe: tuple[float, float]) -> bool:
-    middle = (stripe[0] + stripe[1]) / 2
-    left = [box for box in boxes if box.right <= middle]
-    right = [box for box in boxes if box.left >= middle]
-    if len(left) < 3 or len(right) < 3:
-        return False
-    top = max(min(b.top for b in left), min(b.top for b in right))
-    bottom = min(max(b.bottom for b in left), max(b.bottom for b in right))
-    shorter = min(max(b.bottom for b in side) - min(b.top for b in side) for side in (left, right))
-    width = min(max(b.right for b in side) - min(b.left for b in side) for side in (left, right))
-    whole = max(b.right for b in boxes) - min(b.left for b in boxes)
-    # A narrow strip of marks at the margin (numbers, bullets) belongs to the lines beside it.
-    return bottom - top > 0.5 * shorter and width > 0.18 * whole
+def _stripe(band: Sequence[Box], x: float, line_height: float) -> tuple[Box, int] | None:
+    """The empty stripe at `x` in a band and how many boxes the band holds; None where it parts no columns."""
+    left = [box for box in band if box.right <= x]
+    right = [box for box in band if box.left >= x]
+    count = min(_count_rows(left, line_height), _count_rows(right, line_height))
+    if count < _WIDE_ENOUGH[0][0]:
+        return None
+    needed = min(width for rows, width in _WIDE_ENOUGH if count >= rows)
+    start, stop = max(b.right for b in left), min(b.left for b in right)
+    extents = [(min(b.top for b in side), max(b.bottom for b in side)) for side in (left, right)]
+    top, bottom = max(e[0] for e in extents), min(e[1] for e in extents)
+    if stop - start < needed * line_height or bottom - top <= 0.5 * min(e[1] - e[0] for e in extents):
+        return None
+    return Box(start, min(e[0] for e in extents), stop, max(e[1] for e in extents)), len(band)
+
+
+def _count_rows(boxes: Sequence[Box], line_height: float) -> int:
+    """Rows of a side: boxes in order from the top, those at one height counted once."""
+    count, last = 0, -1e9
+    for box in boxes:
+        middle = (box.top + box.bottom) / 2
+        if middle - last > 0.5 * line_height:
+            count, last = count + 1, middle
+    return count
+
+
+def _no_margin(boxes: Sequence[Box], start: float, stop: float) -> bool:
+    """A narrow strip of marks at the margin (numbers, bullets) belongs to the lines beside it."""
+    left, right = min(b.left for b in boxes), max(b.right for b in boxes)
+    narrower = min(start - left, right - stop)
+    return narrower > 0.18 * (right - left)
 
 
 def reading_order(boxes: Sequence[Box], line_height: float, depth: int = 0) -> list[tuple[int, int]]:
@@ -59,12 +89,12 @@ def reading_order(boxes: Sequence[Box], line_height: float, depth: int = 0) -> l
     gutter = find_gutter(boxes, line_height) if depth < 3 else None
     if gutter is None:
         return [(i, 0) for i in indices]
-    middle = (gutter[0] + gutter[1]) / 2
+    middle = (gutter.left + gutter.right) / 2
     ordered: list[tuple[int, int]] = []
     band: list[int] = []
     for i in indices:
         # A box that spans the gutter ends the columns above it and starts new ones below.
-        if boxes[i].left < gutter[0] and boxes[i].right > gutter[1]:
+        if boxes[i].left < gutter.left and boxes[i].right > gutter.right:
             ordered += _columns(band, boxes, middle, line_height, depth)
             ordered.append((i, 0))
             band = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import docx
 
 from vlm_studio.core.documents import Box, PageReading, ReadLine, Word
 from vlm_studio.core.errors import InvalidRequest
+from vlm_studio.core.ids import utc_now
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.pdf import SearchablePage, searchable_pdf
 
@@ -37,11 +39,20 @@ Writer = Callable[[Sequence[FilePage], Limits], bytes]
 
 
 def export(pages: Sequence[FilePage], kind: str, limits: Limits) -> tuple[bytes, str]:
-    """(content, file extension with its dot). Raises InvalidRequest for an unknown kind."""
+    """(content, file extension with its dot). Raises InvalidRequest for an unknown kind.
+
+    PAGE XML holds one page a file, so several pages make a zip of them.
+    """
     if kind not in FORMATS:
         raise InvalidRequest(f"There is no export format {kind!r}.", f"Use one of: {', '.join(FORMATS)}.")
+    if kind == "page" and len(pages) > 1:
+        return _page_files(pages, limits), ".page.zip"
     extension, write = FORMATS[kind]
     return write(pages, limits), extension
+
+
+_MARKS = re.compile(r"([\\`*_{}\[\]<>#|&~])")
+_UNDERLINE = re.compile(r"^\s*[-=]+\s*$")
 
 
 def as_text(pages: Sequence[FilePage], limits: Limits) -> bytes:
@@ -49,11 +60,18 @@ def as_text(pages: Sequence[FilePage], limits: Limits) -> bytes:
 
 
 def as_markdown(pages: Sequence[FilePage], limits: Limits) -> bytes:
+    """A heading a page, a line break a line; what Markdown would take for its own marks is escaped."""
     parts = []
     for page in pages:
-        lines = [re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", r.reading.text) for r in _read(page)]
-        parts.append(f"## {page.file}, page {page.reading.page.index + 1}\n\n" + "  \n".join(lines))
+        lines = [_marked_down(r.reading.text) for r in _read(page)]
+        title = f"## {_marked_down(page.file)}, page {page.reading.page.index + 1}"
+        parts.append(f"{title}\n\n" + "  \n".join(lines))
     return ("\n\n".join(parts) + "\n").encode()
+
+
+def _marked_down(text: str) -> str:
+    # A line of dashes would make a heading of the line above it.
+    return "\\" + text.strip() if _UNDERLINE.match(text) else _MARKS.sub(r"\\\1", text)
 
 
 def json_value(pages: Sequence[FilePage]) -> dict[str, Any]:
@@ -103,8 +121,10 @@ def as_docx(pages: Sequence[FilePage], limits: Limits) -> bytes:
         document.add_heading(_xml_safe(f"{page.file}, page {page.reading.page.index + 1}"), level=2)
         for read in _read(page):
             paragraph = document.add_paragraph()
-            for word in read.reading.words or ():
-                run = paragraph.add_run(_xml_safe(word.text) + " ")
+            for place, word in enumerate(read.reading.words):
+                if place:
+                    paragraph.add_run(" ")
+                run = paragraph.add_run(_xml_safe(word.text))
                 # Doubtful words can be found in Word as in the app.
                 run.font.highlight_color = 7 if word.doubtful else None
             if not read.reading.words:
@@ -115,26 +135,42 @@ def as_docx(pages: Sequence[FilePage], limits: Limits) -> bytes:
 
 
 def as_page_xml(pages: Sequence[FilePage], limits: Limits) -> bytes:
-    """PAGE XML 2019-07-15 of the first page; several pages are wrapped one Page element each."""
+    """PAGE XML 2019-07-15 of the first page: the schema allows one Page a file."""
     root = ET.Element("PcGts", xmlns=_PAGE_SPACE)
-    ET.SubElement(ET.SubElement(root, "Metadata"), "Creator").text = "VLM Studio"
-    for number, page in enumerate(pages):
-        value = page.reading.page
+    metadata, now = ET.SubElement(root, "Metadata"), utc_now()
+    for name, value in (("Creator", "VLM Studio"), ("Created", now), ("LastChange", now)):
+        ET.SubElement(metadata, name).text = value
+    for page in pages[:1]:
+        size = page.reading.page
         node = ET.SubElement(
             root, "Page", imageFilename=_xml_safe(page.file),
-            imageWidth=str(value.width_px), imageHeight=str(value.height_px),
+            imageWidth=str(size.width_px), imageHeight=str(size.height_px),
         )  # fmt: skip
-        region = ET.SubElement(node, "TextRegion", id=f"p{number}r0")
-        ET.SubElement(region, "Coords", points=_points(_extent(page)))
-        for index, read in enumerate(_read(page)):
-            line = ET.SubElement(region, "TextLine", id=f"p{number}l{index}")
-            ET.SubElement(line, "Coords", points=_line_points(read))
-            for place, word in enumerate(read.reading.words):
-                item = ET.SubElement(line, "Word", id=f"p{number}l{index}w{place}")
-                ET.SubElement(item, "Coords", points=_points(word.box))
-                _page_text(item, word.text, word.confidence)
-            _page_text(line, read.reading.text, read.reading.confidence)
+        if _read(page):
+            _page_region(node, page)
     return _xml_bytes(root)
+
+
+def _page_region(node: ET.Element, page: FilePage) -> None:
+    region = ET.SubElement(node, "TextRegion", id="r0")
+    ET.SubElement(region, "Coords", points=_points(_extent(page)))
+    for index, read in enumerate(_read(page)):
+        line = ET.SubElement(region, "TextLine", id=f"l{index}")
+        ET.SubElement(line, "Coords", points=_line_points(read))
+        for place, word in enumerate(read.reading.words):
+            item = ET.SubElement(line, "Word", id=f"l{index}w{place}")
+            ET.SubElement(item, "Coords", points=_points(word.box))
+            _page_text(item, word.text, word.confidence)
+        _page_text(line, read.reading.text, read.reading.confidence)
+
+
+def _page_files(pages: Sequence[FilePage], limits: Limits) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, page in enumerate(pages, start=1):
+            stem = re.sub(r"\W+", "_", page.file.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0])
+            archive.writestr(f"{number:04d}_{stem}.xml", as_page_xml([page], limits))
+    return buffer.getvalue()
 
 
 def as_alto(pages: Sequence[FilePage], limits: Limits) -> bytes:
@@ -156,7 +192,7 @@ def as_alto(pages: Sequence[FilePage], limits: Limits) -> bytes:
                 ET.SubElement(line, "String", content)
             for place, word in enumerate(words):
                 if place:
-                    ET.SubElement(line, "SP")
+                    ET.SubElement(line, "SP", _alto_box(_between(words[place - 1].box, word.box)))
                 sure = {"CONTENT": _xml_safe(word.text), "WC": f"{word.confidence:.3f}"}
                 ET.SubElement(line, "String", {**sure, **_alto_box(word.box)})
     return _xml_bytes(root)
@@ -197,7 +233,7 @@ def _read(page: FilePage) -> list[ReadLine]:
 
 
 def _extent(page: FilePage) -> Box:
-    boxes = [read.line.box for read in page.reading.lines]
+    boxes = [read.line.box for read in _read(page)]
     if not boxes:
         return Box(0, 0, page.reading.page.width_px, page.reading.page.height_px)
     whole = boxes[0]
@@ -222,6 +258,11 @@ def _alto_box(box: Box) -> dict[str, str]:
     return dict(
         zip(("HPOS", "VPOS", "WIDTH", "HEIGHT"), (str(max(0, round(v))) for v in values), strict=True)
     )
+
+
+def _between(left: Box, right: Box) -> Box:
+    """The space between two words; none wide where they touch."""
+    return Box(left.right, left.top, max(left.right, right.left), left.bottom)
 
 
 def _page_text(node: ET.Element, text: str, confidence: float) -> None:

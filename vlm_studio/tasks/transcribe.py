@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BLANK_PAGE = "This page is blank: no writing was found on it."
 SKIPPED_INK = "Some ink is covered by no line. It is marked as maybe skipped; choose it to read it."
 STOPPED = "Reading was stopped; the lines after this were not read."
+MIN_REGION = 8
+"""Pixels of a side of a region that may be read."""
 STREAM_BATCH = 6
 """Strips read before the next events are sent: small enough to watch, large enough to be quick."""
 
@@ -98,8 +100,6 @@ class Transcriber:
                     yield LineRead(i, read)
         except Cancelled:
             notes.append(STOPPED)
-        if not wanted:
-            notes.append(BLANK_PAGE)
         if any(line.maybe_skipped for line in lines):
             notes.append(SKIPPED_INK)
         unread = LineReading("", 0.0, (), reader.name)
@@ -109,7 +109,7 @@ class Transcriber:
             for i, line in enumerate(lines)
             if i not in done or done[i].reading.text
         ]
-        if wanted and not any(read.reading.text for read in kept) and STOPPED not in notes:
+        if not notes and not any(read.reading.text for read in kept):
             notes.append(BLANK_PAGE)
         yield PageRead(PageReading(page, tuple(kept), reader.name, time.monotonic() - started, tuple(notes)))
 
@@ -125,13 +125,24 @@ class Transcriber:
     def read_region(
         self, image: Image, region: Box, reader_name: str, cancel: CancelToken
     ) -> tuple[ReadLine, ...]:
-        """Lines inside a part of a page; the part itself as one line where none is found in it."""
-        part = image.crop((int(region.left), int(region.top), int(region.right) + 1, int(region.bottom) + 1))
-        if part.width < 8 or part.height < 8:
+        """Lines inside a part of a page; the part itself as one line where none is found in it.
+
+        Raises InvalidRequest where the part is too small, or nothing legible stands in it.
+        """
+        left, top = max(0, int(region.left)), max(0, int(region.top))
+        right, bottom = min(image.width, int(region.right) + 1), min(image.height, int(region.bottom) + 1)
+        if right - left < MIN_REGION or bottom - top < MIN_REGION:
             raise InvalidRequest("This region is too small to hold writing.", "Mark a larger one.")
-        found = tuple(line for line in self.finder.find(part) if not line.maybe_skipped)
-        lines = [_moved(line, region.left, region.top) for line in found] or [Line(region)]
-        return tuple(self.read_lines(image, lines, self.reader(reader_name), cancel))
+        found = self.finder.find(image.crop((left, top, right, bottom)))
+        lines = [_moved(line, left, top) for line in found if not line.maybe_skipped]
+        lines = lines or [Line(Box(left, top, right, bottom))]
+        reads = tuple(self.read_lines(image, lines, self.reader(reader_name), cancel))
+        legible = tuple(read for read in reads if read.reading.text)
+        if not legible:
+            raise InvalidRequest(
+                "Nothing legible was found in this region.", "Mark another one, or try another reader."
+            )
+        return legible
 
     def read_strips(
         self, strips: Sequence[Image], reader_name: str, cancel: CancelToken

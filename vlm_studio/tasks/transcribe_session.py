@@ -7,6 +7,8 @@ it from the start. A page is saved with one write when it is read; a stopped one
 from __future__ import annotations
 
 import io
+import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,6 +33,9 @@ from vlm_studio.tasks.export import FilePage, export
 from vlm_studio.tasks.live import LiveRun, LiveRuns
 from vlm_studio.tasks.scoring import Score, difference, score
 from vlm_studio.tasks.transcribe import PageEvent, PageRead, Transcriber
+
+_ENDING = re.compile(r"\.\w{1,5}$")
+"""Of a file name, which a session has for its title until somebody gives it another."""
 
 
 class SessionRows(Protocol):
@@ -96,6 +101,7 @@ class TranscribeSessions:
         self.transcriber = transcriber
         self.sessions, self.transcripts, self.blobs = sessions, transcripts, blobs
         self.live, self.limits = live, limits
+        self._starting = threading.Lock()
 
     def add_files(
         self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]], password: str = ""
@@ -135,12 +141,10 @@ class TranscribeSessions:
 
     def start(self, owner: str, session_id: str, reader: str) -> LiveRun[object]:
         """Read every page of the session that nobody has read yet; joins a reading that is under way."""
-        try:
-            running = self.live.get(session_id, owner)
-            if running.running:
-                return running
-        except NotFound:
-            pass
+        with self._starting:
+            return self.running(owner, session_id) or self._start(owner, session_id, reader)
+
+    def _start(self, owner: str, session_id: str, reader: str) -> LiveRun[object]:
         pages = self.sessions.pages(owner, session_id)
 
         def work(cancel: CancelToken) -> Iterator[object]:
@@ -201,7 +205,7 @@ class TranscribeSessions:
         """What the person changed in what a reader read; empty where nobody has."""
         versions = self.transcripts.versions(owner, line_id)
         current = self.transcripts.line(owner, line_id)
-        read = [v.text for v in versions if v.author == "reader"]
+        read = [v.text for v in versions if v.author == "reader" and v.number < current.version]
         if current.author != "person" or not read:
             return ()
         return difference(read[-1], current.reading.text)
@@ -239,6 +243,6 @@ class TranscribeSessions:
         if not pages:
             raise InvalidRequest("Nothing has been read yet.", "Wait until the first page is read.")
         content, extension = export(pages, kind, self.limits)
-        title = self.sessions.get(owner, session_id).title.rsplit(".", 1)[0]
+        title = _ENDING.sub("", self.sessions.get(owner, session_id).title)
         safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in title).strip()[:60] or "transcription"
         return content, safe + extension

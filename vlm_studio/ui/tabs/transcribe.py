@@ -34,6 +34,7 @@ class Panel:
     files: gr.File
     camera: gr.Image
     password: gr.Textbox
+    notice: gr.HTML
     examples: gr.HTML
     reader: gr.Dropdown
     workspace: gr.Column
@@ -82,6 +83,7 @@ class Panel:
             self.redo,
             self.history,
             self.password,
+            self.notice,
         ]
 
 
@@ -96,6 +98,7 @@ def build(shared: Shared) -> Panel:
             height=170,
             elem_id="transcribe-files",
         )
+        notice = gr.HTML(elem_id="transcribe-notice", padding=False)
         with gr.Row():
             reader = gr.Dropdown(
                 readers,
@@ -183,6 +186,7 @@ def build(shared: Shared) -> Panel:
         files=files,
         camera=camera,
         password=password,
+        notice=notice,
         examples=examples,
         reader=reader,
         workspace=workspace,

@@ -77,7 +77,7 @@ class View:
 def render(studio: Studio, owner: str, view: View) -> list[Any]:
     """Values for `Panel.page_outputs`, in that order."""
     if not view.session_id:
-        return _nothing()
+        return _nothing(view.status, view.password)
     pages = studio.transcriptions.pages(owner, view.session_id)
     if not pages:
         return _nothing(view.status, view.password)
@@ -103,14 +103,15 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
         gr.update(visible=editing),
         *(_editor(studio, owner, kept[chosen], image) if editing and chosen is not None else _no_line()),
         gr.update(visible=view.password),
+        "",
     ]
 
 
 def _nothing(status: str = "", password: bool = False) -> list[Any]:
     return [
-        "", gr.update(visible=True), gr.update(visible=bool(status)), status, gr.update(visible=False),
+        "", gr.update(visible=True), gr.update(visible=False), "", gr.update(visible=False),
         gr.update(value="", visible=False), 0, -1, None, "", gr.update(visible=False), *_no_line(),
-        gr.update(visible=password),
+        gr.update(visible=password), status,
     ]  # fmt: skip
 
 

@@ -1,0 +1,83 @@
+"""The main job as a person does it: choose a page, watch it read, put a line right, take it away, come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+READ = "!document.querySelector('.studio-status .bar') && document.querySelector('.transcript .line')"
+LINE = "#transcribe-line input, #transcribe-line textarea"
+
+
+def read_example(tab: Any) -> None:
+    tab.click("#transcribe-examples button[data-index='0']")
+    tab.wait_for_function(READ)
+
+
+def shown(tab: Any) -> str:
+    return str(tab.inner_text(".transcript"))
+
+
+def test_a_page_is_read_corrected_exported_and_found_again(tab: Any, app: Any, tmp_path: Path) -> None:
+    read_example(tab)
+    assert "the dentist before ten" in shown(tab)
+    tab.click(".transcript .line[data-line='1']")
+    tab.wait_for_function("document.querySelector('.transcript .selected')?.dataset.line === '1'")
+    tab.locator(LINE).first.fill("Call <b>Dr. Müller</b> & co")
+    tab.locator(LINE).first.press("Enter")
+    tab.wait_for_function("document.querySelector('.transcript .selected')?.dataset.line === '2'")
+    assert "Call <b>Dr. Müller</b> & co" in shown(tab)  # escaped: shown as typed, not as markup
+
+    with tab.expect_download() as download:
+        tab.click("#transcribe-export")
+        tab.locator("a[download]").first.click()
+    download.value.save_as(tmp_path / "out.txt")
+    assert "Call <b>Dr. Müller</b> & co" in (tmp_path / "out.txt").read_text("utf-8")
+
+    tab.reload()
+    tab.wait_for_selector(".transcript .line")
+    assert "Dr. Müller" in shown(tab)
+    app.stop()
+    app.start()
+    tab.reload()
+    tab.wait_for_selector(".transcript .line")
+    assert "Dr. Müller" in shown(tab)
+
+
+def test_a_click_on_the_page_chooses_the_line_under_it_and_undo_brings_the_reading_back(tab: Any) -> None:
+    read_example(tab)
+    before = tab.inner_text(".transcript .line[data-line='0']")
+    picture = tab.locator("#transcribe-page img").first.bounding_box()
+    tab.mouse.click(picture["x"] + picture["width"] * 0.15, picture["y"] + picture["height"] * 0.14)
+    tab.wait_for_function("document.querySelector('.transcript .selected')?.dataset.line === '0'")
+    tab.locator(LINE).first.fill("Sunday")
+    tab.locator(LINE).first.press("Enter")
+    tab.wait_for_function("document.querySelector('.transcript .line[data-line=\"0\"] .who')")
+    tab.click(".transcript .line[data-line='0']")
+    tab.wait_for_function("document.querySelector('.transcript .selected')?.dataset.line === '0'")
+    tab.get_by_role("button", name="Undo", exact=True).click()
+    tab.wait_for_function("!document.querySelector('.transcript .line[data-line=\"0\"] .who')")
+    assert tab.inner_text(".transcript .line[data-line='0']") == before
+
+
+def test_a_bad_file_says_what_is_wrong_and_the_app_goes_on(tab: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.jpg"
+    bad.write_text("this is no picture")
+    tab.set_input_files("#transcribe-files input[type=file]", str(bad))
+    tab.wait_for_selector("#transcribe-notice .problem")
+    assert "notes.jpg is neither an image nor a PDF" in tab.inner_text("#transcribe-notice")
+    assert tab.locator("#transcribe-examples button").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_off_on_a_telephone(browser: Any, app: Any, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(app.url)
+    page.wait_for_selector("#transcribe-examples button", timeout=60_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()

@@ -1,0 +1,84 @@
+"""The shipped weights: a strip reads the same alone and in any batch, real lines above a floor, damage is noticed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rapidfuzz.distance import Levenshtein
+
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.errors import ModelUnavailable
+from vlm_studio.model.characters import fold, pad_strips, prepare_strip
+from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
+from vlm_studio.reading.ctc_reader import CtcReader
+from vlm_studio.reading.fast import FastReader
+from vlm_studio.reading.lexicon import WordList
+
+ROOT = Path(__file__).resolve().parents[2]
+NANO = ROOT / "assets" / "nano"
+LINES = ROOT / "tests" / "data" / "lines"
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> LineRecogniser:
+    return LineRecogniser(NANO)
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[tuple[Image.Image, str]]:
+    rows = [row.split("\t") for row in (LINES / "labels.tsv").read_text("utf-8").splitlines()]
+    return [(Image.open(LINES / name).convert("RGB"), text) for name, text, _ in rows]
+
+
+def errors(read: list[str], lines: list[tuple[Image.Image, str]]) -> float:
+    wrong = sum(Levenshtein.distance(fold(a), fold(b)) for a, (_, b) in zip(read, lines, strict=True))
+    return wrong / sum(len(fold(text)) for _, text in lines)
+
+
+def test_a_strip_is_the_same_alone_and_beside_others(
+    recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]
+) -> None:
+    images = [image for image, _ in lines[:5]]
+    together = recogniser.probabilities(images)
+    for image, expected in zip(images, together, strict=True):
+        (alone,) = recogniser.probabilities([image])
+        assert alone.shape == expected.shape
+        assert np.abs(alone - expected).max() < 2e-4
+        assert np.allclose(alone.sum(1), 1, atol=1e-4)
+
+
+def test_padding_changes_nothing(recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]) -> None:
+    import torch
+
+    tower, _ = recogniser.load()
+    strip = prepare_strip(lines[0][0])
+    pixels, frames = pad_strips([strip])
+    wider = np.concatenate([pixels, np.ones((1, 3, 48, 64), np.float32)], axis=3)
+    with torch.inference_mode():
+        narrow = tower(torch.from_numpy(pixels), torch.from_numpy(frames))
+        padded = tower(torch.from_numpy(wider), torch.from_numpy(frames))
+    assert torch.allclose(narrow, padded[:, : narrow.shape[1]], atol=1e-4)
+
+
+def test_real_lines_are_read_above_the_floor_and_better_than_the_start(
+    recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]
+) -> None:
+    images = [image for image, _ in lines]
+    nano = CtcReader("nano", recogniser, words=WordList(ROOT / "assets" / "words" / "words.tsv.gz"))
+    mine = errors([r.text for r in nano.read(images, CancelToken())], lines)
+    fast = errors([r.text for r in FastReader().read(images, CancelToken())], lines)
+    assert mine < 0.18
+    assert mine < fast
+
+
+def test_altered_weights_are_refused(tmp_path: Path, lines: list[tuple[Image.Image, str]]) -> None:
+    copy = shutil.copytree(NANO, tmp_path / "nano")
+    data = bytearray((copy / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (copy / WEIGHTS).write_bytes(bytes(data))
+    with pytest.raises(ModelUnavailable, match="damaged"):
+        LineRecogniser(copy).probabilities([lines[0][0]])
