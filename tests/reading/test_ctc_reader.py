@@ -1,0 +1,118 @@
+"""From the scores of a recogniser to readings, with a recogniser that says what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.reading.pages import line_strip
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.documents import Box, WordReading
+from vlm_studio.core.errors import Cancelled
+from vlm_studio.reading.ctc_reader import BATCH, CtcReader
+from vlm_studio.reading.spelling import apart, spell
+
+LETTERS = ["", *"abcdefghijklmnopqrstuvwxyz.，", " "]
+
+
+def scores(text: str, sure: float = 0.99, frames_each: int = 2) -> np.ndarray:
+    """Frames that spell `text`, each letter `frames_each` long, blanks between; the second best is "x"."""
+    rows = []
+    for letter in text:
+        for _ in range(frames_each):
+            row = np.full(len(LETTERS), 1e-6)
+            row[LETTERS.index("x")] = 1 - sure
+            row[LETTERS.index(letter)] = sure
+            rows.append(row)
+        rows.append(np.eye(len(LETTERS))[0])
+    return np.array(rows)
+
+
+class Told:
+    """A recogniser that gives its texts in turn, whatever it sees."""
+
+    def __init__(self, *texts: str, sure: float = 0.99) -> None:
+        self.texts, self.sure = list(texts), sure
+        self.seen: list[int] = []
+
+    @property
+    def characters(self) -> Sequence[str]:
+        return LETTERS
+
+    def probabilities(self, pieces: Sequence[Image.Image]) -> list[np.ndarray]:
+        self.seen.append(len(pieces))
+        return [scores(self.texts.pop(0), self.sure) for _ in pieces]
+
+
+def read(recogniser: Told, *strips: Image.Image, clean=str):  # type: ignore[no-untyped-def]
+    return list(CtcReader("told", recogniser, clean).read(strips, CancelToken()))
+
+
+def test_repeats_join_and_blanks_part_double_letters() -> None:
+    assert "".join(letter.text for letter in spell(scores("aabba", frames_each=3), LETTERS)) == "aabba"
+
+
+def test_words_carry_confidence_and_alternatives() -> None:
+    (sure,) = read(Told("one two"), line_strip("one two"))
+    assert sure.text == "one two" and sure.reader == "told" and sure.confidence > 0.95
+    assert not any(word.doubtful or word.alternatives for word in sure.words)
+    (unsure,) = read(Told("cat", sure=0.6), line_strip("cat"))
+    (word,) = unsure.words
+    assert word.doubtful and unsure.confidence == pytest.approx(word.confidence)
+    assert {other.text for other in word.alternatives} == {"xat", "cxt", "cax"}
+    assert all(0 < other.probability < 0.5 for other in word.alternatives)
+
+
+def test_blank_strips_are_not_even_shown_to_the_recogniser() -> None:
+    told = Told("real")
+    blank = Image.new("RGB", (400, 40), "white")
+    readings = read(told, blank, line_strip("real"), blank)
+    assert [r.text for r in readings] == ["", "real", ""]
+    assert told.seen == [1] and readings[0].words == () and readings[0].reader == "told"
+
+
+def test_a_loop_is_said() -> None:
+    (looping,) = read(Told("so on so on so on so on so on"), line_strip("so on"))
+    assert looping.warnings and looping.text
+    assert read(Told("so on"), line_strip("so on"))[0].warnings == ()
+
+
+def test_batches_keep_the_order_and_stop_between_them() -> None:
+    texts = [chr(97 + n) for n in range(BATCH + 3)]
+    told, cancel, got = Told(*texts), CancelToken(), []
+    readings = CtcReader("told", told).read([line_strip("word")] * len(texts), cancel)
+    for reading in readings:
+        got.append(reading.text)
+        if len(got) == BATCH:
+            cancel.cancel()
+            break
+    assert got == texts[:BATCH] and told.seen == [BATCH]
+    with pytest.raises(Cancelled):
+        next(readings)
+
+
+def test_a_long_line_is_read_in_pieces_and_its_words_lie_where_they_were() -> None:
+    strip = Image.new("RGB", (1300, 20), "white")
+    for x in range(10, 1280, 60):
+        ImageDraw.Draw(strip).rectangle((x, 5, x + 40, 15), fill="black")
+    told = Told("left", "right")
+    (reading,) = read(told, strip)
+    assert reading.text == "left right" and told.seen == [2]
+    left, right = reading.words
+    assert 300 < right.box.left < 800 and left.box.right < right.box.left
+
+
+def test_every_word_is_cleaned() -> None:
+    (reading,) = read(Told("yes，"), line_strip("yes"), clean=lambda word: word.replace("，", ","))
+    assert reading.text == "yes," and reading.words[0].text == "yes,"
+
+
+def test_word_boxes_stay_in_their_strip_and_apart() -> None:
+    def word(left: float, right: float) -> WordReading:
+        return WordReading("w", 1.0, Box(left, 0, right, 40))
+
+    boxes = [w.box for w in apart([word(0, 60), word(50, 120), word(130, 240)], 200)]
+    assert [(b.left, b.right) for b in boxes] == [(0, 55), (55, 120), (130, 200)]
