@@ -24,6 +24,8 @@ def opens(kept: Kept) -> Callable[[str, str], None]:
     def verify(owner: str, session_id: str) -> None:
         for page in kept.sessions.pages(owner, session_id):
             kept.transcripts.reading(owner, page.id)
+            for line in kept.transcripts.lines(owner, page.id):
+                kept.transcripts.versions(owner, line.id)
 
     return verify
 

@@ -12,7 +12,7 @@ from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import LineReading, WordReading
 from vlm_studio.reading.guards import has_ink, repeats
 from vlm_studio.reading.lexicon import WordList, spellings, weigh
-from vlm_studio.reading.spelling import spell, words_of
+from vlm_studio.reading.spelling import apart, spell, words_of
 from vlm_studio.reading.strips import split_at_gaps
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class CtcReader:
         found: list[list[WordReading]] = [[] for _ in strips]
         for (number, offset, piece), probabilities in zip(pieces, scored, strict=True):
             found[number] += self._piece(probabilities, offset, piece.height)
-        return [self._reading(tuple(words)) for words in found]
+        return [self._reading(apart(words, strip.width)) for words, strip in zip(found, strips, strict=True)]
 
     def _piece(self, probabilities: np.ndarray, offset: int, height: int) -> list[WordReading]:
         characters = self.recogniser.characters

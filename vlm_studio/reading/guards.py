@@ -66,5 +66,8 @@ _REPEATED = re.compile(r"(.{2,24}?)\1{4,}", re.DOTALL)
 
 
 def repeats(text: str) -> bool:
-    """True where the same piece stands five times in a row, as a looping reader writes it."""
-    return bool(_REPEATED.search(text)) and not set(text) <= set(" .-_=*")
+    """True where the same piece of writing stands five times in a row, as a looping reader writes it.
+
+    Dots, dashes and digits may: contents, rules and columns of numbers look so.
+    """
+    return any(any(c.isalpha() for c in found[1]) for found in _REPEATED.finditer(text + " "))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,6 +84,17 @@ def words_of(
     return words
 
 
+def apart(words: Sequence[WordReading], width: float) -> tuple[WordReading, ...]:
+    """The same words, their boxes within a strip `width` px wide; two that overlap meet in the middle."""
+    boxes = [replace(word.box, right=min(word.box.right, width)) for word in words]
+    for place in range(1, len(boxes)):
+        left, right = boxes[place - 1], boxes[place]
+        if right.left < left.right:
+            middle = min(max((left.right + right.left) / 2, left.left), right.right)
+            boxes[place - 1], boxes[place] = replace(left, right=middle), replace(right, left=middle)
+    return tuple(replace(word, box=box) for word, box in zip(words, boxes, strict=True))
+
+
 def _word(
     run: list[Letter],
     span: tuple[int, int],
@@ -104,8 +115,8 @@ def _word(
     )
     ranked = settle(*span) if settle is not None and certain < SETTLED_ABOVE else ()
     if ranked:
-        text, confidence = ranked[0]
-        alternatives = tuple(Alternative(other, share) for other, share in ranked[1:4] if share > 0.02)
+        text, confidence = clean(ranked[0][0]), ranked[0][1]
+        alternatives = tuple(Alternative(clean(other), share) for other, share in ranked[1:4] if share > 0.02)
     else:
         alternatives = _alternatives(run, clean) if confidence < DOUBTFUL_BELOW else ()
     return WordReading(text, confidence, box, tuple(a for a in alternatives if a.text != text))

@@ -56,7 +56,7 @@ _UNDERLINE = re.compile(r"^\s*[-=]+\s*$")
 
 
 def as_text(pages: Sequence[FilePage], limits: Limits) -> bytes:
-    return ("\n\n".join(page.reading.text for page in pages) + "\n").encode()
+    return ("\n\n".join(page.reading.text for page in pages) + "\n").encode("utf-8", "replace")
 
 
 def as_markdown(pages: Sequence[FilePage], limits: Limits) -> bytes:
@@ -66,7 +66,7 @@ def as_markdown(pages: Sequence[FilePage], limits: Limits) -> bytes:
         lines = [_marked_down(r.reading.text) for r in _read(page)]
         title = f"## {_marked_down(page.file)}, page {page.reading.page.index + 1}"
         parts.append(f"{title}\n\n" + "  \n".join(lines))
-    return ("\n\n".join(parts) + "\n").encode()
+    return ("\n\n".join(parts) + "\n").encode("utf-8", "replace")
 
 
 def _marked_down(text: str) -> str:
@@ -110,7 +110,7 @@ def _line_value(read: ReadLine) -> dict[str, Any]:
 
 
 def as_json(pages: Sequence[FilePage], limits: Limits) -> bytes:
-    return (json.dumps(json_value(pages), ensure_ascii=False, indent=1) + "\n").encode()
+    return (json.dumps(json_value(pages), ensure_ascii=False, indent=1) + "\n").encode("utf-8", "replace")
 
 
 def as_docx(pages: Sequence[FilePage], limits: Limits) -> bytes:

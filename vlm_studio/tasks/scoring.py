@@ -44,14 +44,19 @@ def total(pairs: Sequence[tuple[str, str]]) -> Score:
 
 
 def difference(old: str, new: str) -> tuple[tuple[str, str], ...]:
-    """What turns `old` into `new`, as ("equal" | "delete" | "insert", text) spans in order."""
+    """What turns `old` into `new`, as ("equal" | "delete" | "insert", text) spans in order.
+
+    Between two equal spans stands at most one deletion and one insertion: words, not single letters, alternate.
+    """
     before, after = normal(old), normal(new)
     spans: list[tuple[str, str]] = []
+    gone = come = ""
     for step in Levenshtein.opcodes(before, after):
-        if step.tag == "equal":
-            spans.append(("equal", before[step.src_start : step.src_end]))
-        if step.tag in {"delete", "replace"}:
-            spans.append(("delete", before[step.src_start : step.src_end]))
-        if step.tag in {"insert", "replace"}:
-            spans.append(("insert", after[step.dest_start : step.dest_end]))
-    return tuple(spans)
+        if step.tag != "equal":
+            gone += before[step.src_start : step.src_end]
+            come += after[step.dest_start : step.dest_end]
+            continue
+        spans += [("delete", gone), ("insert", come), ("equal", before[step.src_start : step.src_end])]
+        gone = come = ""
+    spans += [("delete", gone), ("insert", come)]
+    return tuple(span for span in spans if span[1])

@@ -120,7 +120,7 @@ class Transcriber:
         strips = [cut_strip(image, line) for line in lines]
         readings = reader.read([strip.image for strip in strips], cancel)
         for line, strip, reading in zip(lines, strips, readings, strict=True):
-            yield ReadLine(line, _placed(reading, strip))
+            yield ReadLine(line, _placed(reading, strip, line.box))
 
     def read_region(
         self, image: Image, region: Box, reader_name: str, cancel: CancelToken
@@ -151,8 +151,11 @@ class Transcriber:
         return self.reader(reader_name).read(strips, cancel)
 
 
-def _placed(reading: LineReading, strip: Strip) -> LineReading:
-    words = tuple(replace(word, box=strip.on_page(word.box)) for word in reading.words)
+def _placed(reading: LineReading, strip: Strip, line: Box) -> LineReading:
+    """Word boxes in page pixels, without the margin that the strip has around its line."""
+    boxes = [strip.on_page(word.box) for word in reading.words]
+    inside = [box.intersection(line) if box.intersection(line).area > 0 else box for box in boxes]
+    words = tuple(replace(word, box=box) for word, box in zip(reading.words, inside, strict=True))
     return replace(reading, words=words)
 
 
