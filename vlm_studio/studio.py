@@ -6,6 +6,7 @@ machine that only transcribes never loads torch.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import logging
@@ -14,13 +15,18 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import Settings
+from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
 from vlm_studio.store.database import Database
 from vlm_studio.store.search import SearchIndex
+from vlm_studio.store.session_facts import session_facts
 from vlm_studio.store.session_store import SessionStore
 from vlm_studio.store.transcript_store import TranscriptStore
+from vlm_studio.store.transfer import Transfer
 from vlm_studio.tasks.live import LiveRuns
+from vlm_studio.tasks.sessions import Sessions
 from vlm_studio.tasks.transcribe import Transcriber
 from vlm_studio.tasks.transcribe_session import TranscribeSessions
 
@@ -72,6 +78,27 @@ class Studio:
             self.live,
             self.settings.limits,
         )
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        return Sessions(
+            self.session_store,
+            self.transcripts,
+            self.index,
+            self.blobs,
+            Transfer(self.database, self.blobs),
+            Backups(self.database, self.blobs),
+            functools.partial(session_facts, self.database),
+            self.settings.limits,
+        )
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The language model: loaded at first use. Raises ModelUnavailable."""
+        load = lazily("vlm_studio.model.catalog", "load_nano")
+        loaded = load(self.settings.assets_dir, self.settings.cache_dir)
+        made: Engine = lazily("vlm_studio.model.engine", "HFEngine")(loaded)
+        return made
 
     def choose_reader(self) -> tuple[str, str]:
         """The reader that `auto` is here, and why: the one whose measured error rate is lower."""
