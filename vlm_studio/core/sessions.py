@@ -131,3 +131,39 @@ class StorageUse:
     orphan_bytes: int
     """Of blobs that nothing refers to: what a clean-up would free."""
     orphans: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What a list shows of a session besides its row."""
+
+    pages: int
+    preview: str
+    """The first words of what was read, asked or answered; empty where nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveReport:
+    """What an export, an import, a backup or a restore did."""
+
+    sessions: int
+    files: int
+    """Stored files (images, documents) that went along."""
+    problems: tuple[str, ...] = ()
+    """A sentence for each thing that had to be left out."""
+    session_ids: tuple[str, ...] = ()
+    """New ids, where sessions were imported."""
+    kept: str = ""
+    """Path of the copy of what was there before, where something was replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSession:
+    """A session as a list shows it."""
+
+    session: Session
+    facts: SessionFacts
+    snippets: tuple[str, ...] = ()
+    """Where the searched words stand, marked as in `SearchHit.snippet`; the best first."""
+    hits: int = 0
+    """How many places were found in it; 0 where nothing was searched."""

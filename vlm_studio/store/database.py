@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +67,34 @@ class Database:
                 db.rollback()
                 raise
             db.commit()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqliteDatabase]:
+        """Several reads of one and the same state, whatever others write meanwhile."""
+        with translated():
+            db = self.connection()
+            if db.conn.in_transaction:
+                yield db
+                return
+            db.conn.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.rollback()
+
+    def replace_content(self, source: Path, first: Callable[[], None]) -> None:
+        """Make everything what the database file `source` holds, for all connections at once.
+
+        `first` runs before, while no other thread of this process can write: it keeps a copy.
+        """
+        with self._write_lock, translated():
+            first()
+            raw = sqlite3.connect(source)
+            try:
+                raw.backup(self.connection().conn)
+            finally:
+                raw.close()
+            migrations.apply(self.connection())
 
     def close(self) -> None:
         for db in list(self._all):

@@ -63,13 +63,13 @@ def as_markdown(pages: Sequence[FilePage], limits: Limits) -> bytes:
     """A heading a page, a line break a line; what Markdown would take for its own marks is escaped."""
     parts = []
     for page in pages:
-        lines = [_marked_down(r.reading.text) for r in _read(page)]
-        title = f"## {_marked_down(page.file)}, page {page.reading.page.index + 1}"
+        lines = [marked_down(r.reading.text) for r in _read(page)]
+        title = f"## {marked_down(page.file)}, page {page.reading.page.index + 1}"
         parts.append(f"{title}\n\n" + "  \n".join(lines))
     return ("\n\n".join(parts) + "\n").encode("utf-8", "replace")
 
 
-def _marked_down(text: str) -> str:
+def marked_down(text: str) -> str:
     # A line of dashes would make a heading of the line above it.
     return "\\" + text.strip() if _UNDERLINE.match(text) else _MARKS.sub(r"\\\1", text)
 
