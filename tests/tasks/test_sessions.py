@@ -88,6 +88,22 @@ def test_one_search_finds_everything_and_can_be_narrowed(studio: Studio) -> None
     assert titles(studio, text="unicorn") == []
 
 
+def test_a_word_that_stands_everywhere_is_not_counted_to_the_end(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        chat(studio, "roses", title=f"Number {number}")
+    assert (studio.sessions.list(OWNER, "roses").total, studio.sessions.list(OWNER, "roses").at_least) == (
+        4,
+        False,
+    )
+    monkeypatch.setattr("vlm_studio.tasks.sessions.HITS", 3)
+    assert (studio.sessions.list(OWNER, "roses").total, studio.sessions.list(OWNER, "roses").at_least) == (
+        3,
+        True,
+    )
+
+
 def test_deleted_comes_back_until_it_is_purged(studio: Studio) -> None:
     session_id = transcription(studio, "roses")
     with pytest.raises(NotFound):

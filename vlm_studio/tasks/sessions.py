@@ -29,7 +29,7 @@ from vlm_studio.tasks.sessions_document import WRITERS, Block, Document, Entry, 
 
 KEEP_DELETED_DAYS = 30.0
 """How long a deleted session can be brought back."""
-HITS = 400
+HITS = 300
 """Finds that are grouped into sessions."""
 SNIPPETS = 3
 """Finds that are shown of one session."""
@@ -114,6 +114,8 @@ class Listing:
     items: tuple[ListedSession, ...]
     total: int
     """How many there are altogether under the same filter."""
+    at_least: bool = False
+    """A search of a very common word stops at HITS finds: there may be more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,8 @@ class Sessions:
             rows = [s for s in rows if (not kind or s.kind == kind) and (not tag or tag in s.tags)]
             return Listing(self._listed(owner, rows[:limit]), len(rows))
         hits: dict[str, list[SearchHit]] = {}
-        for hit in self.index.search(owner, text, HITS):
+        finds = self.index.search(owner, text, HITS)
+        for hit in finds:
             hits.setdefault(hit.session_id, []).append(hit)
         rows = [self.sessions.get(owner, session_id) for session_id in hits]
         rows = [
@@ -180,7 +183,7 @@ class Sessions:
             if (not kind or s.kind == kind) and (not tag or tag in s.tags)
             and (show != "archived" or s.archived)
         ]  # fmt: skip
-        return Listing(self._listed(owner, rows[:limit], hits), len(rows))
+        return Listing(self._listed(owner, rows[:limit], hits), len(rows), len(finds) >= HITS)
 
     def _listed(
         self, owner: str, rows: Sequence[Session], hits: Mapping[str, Sequence[SearchHit]] | None = None

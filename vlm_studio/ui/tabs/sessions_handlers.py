@@ -72,7 +72,7 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
     tag = view.tag if view.tag in known else ""
     status = view.status
     if not status and view.query.strip():
-        status = f"Found in {counted(found.total, 'session')}."
+        status = f"Found in {counted(found.total, 'session')}{' or more' if found.at_least else ''}."
     return [
         chosen.id if chosen else "",
         view.undoable,
