@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vlm_studio.core.answers import EngineEvent
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.conversation import Ask
+from vlm_studio.core.conversation import Ask, Variant
 from vlm_studio.core.documents import Line, LineReading
 from vlm_studio.core.traces import Crop, Trace
 
@@ -62,6 +62,32 @@ class Recorder(Protocol):
     def result(self) -> Trace | None: ...
 
 
+class AdapterScope(Protocol):
+    """Adapters of one loaded model. Used only under the engine's lock, in the thread that computes."""
+
+    def scope(self, variant: Variant) -> AbstractContextManager[None]:
+        """`variant.adapter` (None: the base model) at `variant.adapter_scale` inside, as it was before afterwards.
+
+        Raises NotFound or AdapterRejected.
+        """
+        ...
+
+    def key(self, variant: Variant) -> str:
+        """A hash of the content of what `scope` would put on; empty for the base model. Part of every cache key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model with what it would be fed for one request."""
+
+    model: Any
+    inputs: Mapping[str, Any]
+    """`input_ids`, `attention_mask` and, with images, `pixel_values` and `pixel_attention_mask`, one sample."""
+    crops: tuple[Crop, ...]
+    """In feeding order; `grid_hw` is that of the padded `pixel_values`."""
+
+
 class Engine(Protocol):
     """A multimodal language model: nano, the 8B, a scripted one, or a remote server."""
 
@@ -83,4 +109,21 @@ class Engine(Protocol):
 
     def logprobs(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> np.ndarray:
         """Natural log-probabilities [len(continuation)] of forced output tokens."""
+        ...
+
+    def read(
+        self, strips: Sequence[Image], cancel: CancelToken, variant: Variant | None = None
+    ) -> Iterator[LineReading]:
+        """One reading per strip of writing, in order, read in batches; no word boxes. Raises only StudioError."""
+        ...
+
+
+class LocalEngine(Engine, Protocol):
+    """An engine whose model is in this process, so that it can be looked into."""
+
+    def opened(self, ask: Ask, images: Mapping[str, Image]) -> AbstractContextManager[Opened]:
+        """The model with `ask.variant`'s adapter on and what it would be fed; nobody else uses it inside.
+
+        For methods that need more than one forward pass gives, such as gradients. Raises only StudioError.
+        """
         ...
