@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -86,6 +86,8 @@ class Opened:
     """`input_ids`, `attention_mask` and, with images, `pixel_values` and `pixel_attention_mask`, one sample."""
     crops: tuple[Crop, ...]
     """In feeding order; `grid_hw` is that of the padded `pixel_values`."""
+    decode: Callable[[Sequence[int]], str] | None = None
+    """Token ids into text."""
 
 
 class Engine(Protocol):

@@ -44,6 +44,8 @@ class PooledTokens:
     """Per crop, 1..latents: how many different things the tokens say."""
     says: tuple[tuple[str, ...], ...] = ()
     """Per crop and latent the word or letter of the language model's own vocabulary that is nearest."""
+    spells: tuple[tuple[str, ...], ...] = ()
+    """Per crop and latent the letter that nano's connector spells with it; empty text: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,12 @@ class Trace:
     pooled: PooledTokens | None = None
     weighting: Literal["attention", "gradient"] = "attention"
     """`gradient`: the arrays are attention x its gradient, only what speaks for the token kept."""
+    hidden: np.ndarray | None = None
+    """[output token, layer, image token] float16: cosine of the hidden state that wrote the token with the one at
+    each image token, the mean over image tokens taken off both."""
+    prompt_decoder: np.ndarray | None = None
+    """As `decoder`, for the words of the prompt after its last image."""
+    prompt_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
