@@ -96,3 +96,34 @@ def m002_transcripts(db: Database) -> None:
             PRIMARY KEY (line_id, number))""",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m003_chat(db: Database) -> None:
+    """Conversations: numbered images, a tree of turns, and the parts of each turn in their order."""
+    for statement in (
+        """CREATE TABLE chat_image (
+            id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+            number INTEGER NOT NULL, sha256 TEXT NOT NULL REFERENCES blob(sha256), name TEXT NOT NULL,
+            width_px INTEGER NOT NULL, height_px INTEGER NOT NULL, waiting INTEGER NOT NULL DEFAULT 0,
+            crop_of INTEGER, x0 REAL, y0 REAL, x1 REAL, y1 REAL,
+            reading TEXT CHECK (reading IS NULL OR json_valid(reading)),
+            UNIQUE (session_id, number), UNIQUE (session_id, sha256))""",
+        "CREATE INDEX chat_image_blob ON chat_image(sha256)",
+        """CREATE TABLE chat_turn (
+            id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+            parent_id TEXT REFERENCES chat_turn(id) ON DELETE CASCADE,
+            role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+            status TEXT NOT NULL CHECK (status IN ('done', 'stopped', 'failed')),
+            created_at TEXT NOT NULL, run TEXT CHECK (run IS NULL OR json_valid(run)))""",
+        "CREATE INDEX chat_turn_session ON chat_turn(session_id)",
+        "CREATE INDEX chat_turn_parent ON chat_turn(parent_id)",
+        # A part is a text or an image.
+        """CREATE TABLE chat_part (
+            turn_id TEXT NOT NULL REFERENCES chat_turn(id) ON DELETE CASCADE, ord INTEGER NOT NULL,
+            text TEXT, quoted INTEGER NOT NULL DEFAULT 0,
+            image_sha256 TEXT REFERENCES blob(sha256), alt TEXT NOT NULL DEFAULT '', crop_of TEXT,
+            PRIMARY KEY (turn_id, ord), CHECK ((text IS NULL) <> (image_sha256 IS NULL)))""",
+        "CREATE INDEX chat_part_blob ON chat_part(image_sha256)",
+    ):
+        db.execute(statement)
