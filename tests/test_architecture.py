@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "adapt": {"core", "model"},
     "tasks": {"core", "ingest", "reading", "trace.maps"},
     "ui": {"core", "tasks", "views", "studio"},
-    "serve": {"core", "model", "studio"},
+    # Images that come over the network pass the same intake as uploads.
+    "serve": {"core", "ingest", "model", "studio"},
     "recipe": {"core", "model", "reading", "ingest"},
     "studio": {"core", "ingest", "reading", "model", "trace", "store", "tasks", "adapt", "views", "serve"},
     # A shell hands in paths, so reading files is the command line's own edge.

@@ -17,6 +17,7 @@
     │   └── GenerationFailed    the model ran and failed
     ├── TraceUnavailable        nothing was recorded for this run
     ├── StoreError              disk full, database damaged
+    ├── Busy                    more than is taken at once, or too often: come back later
     └── Cancelled               the person pressed Stop
 
 Each carries a message (what happened, one sentence) and a hint (what to do). Foreign exceptions become
@@ -90,6 +91,10 @@ class TraceUnavailable(StudioError):
 
 class StoreError(StudioError):
     """Saving or loading failed: disk full, database locked or damaged."""
+
+
+class Busy(StudioError):
+    """More work than is taken at once, or too often from one visitor; nothing was begun."""
 
 
 class Cancelled(StudioError):
