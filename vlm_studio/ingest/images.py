@@ -22,9 +22,9 @@ _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"MM\x00*", 0, "TIFF", "image/tiff"),
     (b"BM", 0, "BMP", "image/bmp"),
 )
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis", b"avif"}
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"}
 
-ACCEPTED = "PNG, JPEG, WebP, TIFF, GIF, BMP, HEIC or PDF"
+ACCEPTED = "PNG, JPEG, WebP, TIFF, GIF, BMP, HEIC, AVIF or PDF"
 
 
 def sniff(data: bytes) -> tuple[str, str] | None:
@@ -32,6 +32,8 @@ def sniff(data: bytes) -> tuple[str, str] | None:
     for magic, offset, name, mime in _SIGNATURES:
         if data[offset : offset + len(magic)] == magic:
             return name, mime
+    if data[4:12] == b"ftypavif":
+        return "AVIF", "image/avif"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return "HEIF", "image/heic"
     return None
@@ -62,7 +64,7 @@ def open_image(data: bytes, filename: str, limits: Limits) -> Image.Image:
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_many(filename, limits) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError) as error:
         raise DamagedFile(
             f"{filename} is damaged or cut short.", "Copy or export it again and retry."
         ) from error
