@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vlm_studio.core.documents import Box
+from vlm_studio.core.folding import fold
 from vlm_studio.core.sessions import SearchHit
 from vlm_studio.store.database import Database
 
@@ -19,9 +20,6 @@ MARK_START, MARK_END = "\x02", "\x03"
 
 _WORD = re.compile(r"[^\W_]+")
 _QUERY_PART = re.compile(r'"([^"]*)"|(\S+)')
-_LETTERS = str.maketrans(
-    {"œ": "oe", "æ": "ae", "ø": "o", "đ": "d", "ł": "l", "ı": "i", "þ": "th", "ð": "d", "’": "'", "ʼ": "'"}
-)
 _SNIPPET_CHARS = 160
 _MAX_TERMS = 16
 _MAX_CANDIDATES = 2_000
@@ -111,12 +109,6 @@ class SearchIndex:
             ).fetchall()
         terms = _terms(query)
         return tuple(_hit(row, terms) for row in rows)
-
-
-def fold(text: str) -> str:
-    """Lower case without accents: Größe is grosse, Cœur is coeur."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
 
 
 def fts_expression(query: str) -> str:
