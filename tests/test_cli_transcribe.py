@@ -94,6 +94,37 @@ def test_an_unknown_reader_is_one_sentence(tmp_path: Path, capfd: pytest.Capture
     assert "no reader 'nobody'" in said and "Traceback" not in said
 
 
+def test_the_large_reader_says_what_it_wants(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", "--reader", "8b", str(page(tmp_path))]) == 1
+    assert "graphics card" in capfd.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "nowhere" / "out.txt"
+    assert main(["transcribe", "--reader", "fast", "--out", str(out), str(tmp_path / "gone.png")]) == 1
+    said = capfd.readouterr().err
+    assert "no folder" in said and "gone.png" not in said
+
+
+def test_a_file_whose_decoder_breaks_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second = strips(tmp_path, "the quick brown fox", "jumps over")
+
+    def breaks(path: Path, limits: object) -> bytes:
+        if path == first:
+            raise RuntimeError("a decoder that nobody foresaw")
+        return path.read_bytes()
+
+    monkeypatch.setattr("vlm_studio.cli_transcribe.read_file", breaks)
+    assert main(["transcribe", "--reader", "fast", "--lines-only", str(first), str(second)]) == 1
+    said = capfd.readouterr()
+    assert said.out.strip() == "jumps over"
+    assert "0.png" in said.err and "Traceback" not in said.err
+
+
 def test_wrong_usage_ends_with_two(capfd: pytest.CaptureFixture[str]) -> None:
     for arguments in (["transcribe"], ["transcribe", "x.png", "--format", "rtf"]):
         with pytest.raises(SystemExit) as ended:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.documents import Box, Line, Page, PageReading, ReadLine
-from vlm_studio.core.errors import NotFound, StudioError, UserInputError
+from vlm_studio.core.documents import Box, Line, LineReading, Page, PageReading, ReadLine
+from vlm_studio.core.errors import InvalidRequest, NotFound, StoreError, StudioError, UserInputError
 from vlm_studio.ingest.images import open_image
 from vlm_studio.ingest.upload import open_pages, read_file
 from vlm_studio.tasks.export import FORMATS, FilePage, export
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vlm_studio.studio import Studio
+
+log = logging.getLogger(__name__)
 
 _BATCH = 48
 """Cut lines read together: enough for the readers' own batches, few enough to hold in memory."""
@@ -37,52 +42,99 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace, studio: Studio) -> int:
-    """1 when a file could not be read; the others are done all the same."""
-    pages, failed = _cut_lines(args, studio) if args.lines_only else _whole_pages(args, studio)
-    content, _ = export(pages, args.format, studio.settings.limits)
+    """1 when a file could not be read; the others are done all the same. Raises StudioError."""
+    # What is wrong with the whole call is said before minutes of reading, not after them.
+    if args.out and not args.out.resolve().parent.is_dir():
+        raise InvalidRequest(
+            f"There is no folder {args.out.resolve().parent}.", "Make it, or use another --out."
+        )
+    studio.transcriber.reader(args.reader)
+    job = _Job(args, studio)
+    (job.cut_lines if args.lines_only else job.whole_pages)()
+    content, _ = export(job.pages, args.format, studio.settings.limits)
     if args.out:
-        args.out.write_bytes(content)
+        try:
+            args.out.write_bytes(content)
+        except OSError as error:
+            raise StoreError(
+                f"{args.out} could not be written: {error.strerror}.", "Use another --out."
+            ) from error
     else:
         sys.stdout.buffer.write(content)
-    return 1 if failed else 0
+    return 1 if job.failed else 0
 
 
-def _complain(path: Path, error: StudioError) -> None:
-    print(f"{path}: {error}", file=sys.stderr)
+class _Job:
+    """One call: what was read so far, and whether a file was left out."""
 
+    def __init__(self, args: argparse.Namespace, studio: Studio) -> None:
+        self.paths: list[Path] = args.files
+        self.reader, self.password = args.reader, args.password
+        self.transcriber, self.limits = studio.transcriber, studio.settings.limits
+        self.pages: list[FilePage] = []
+        self.failed = False
 
-def _whole_pages(args: argparse.Namespace, studio: Studio) -> tuple[list[FilePage], bool]:
-    limits, pages, failed = studio.settings.limits, [], False
-    for path in args.files:
+    def whole_pages(self) -> None:
+        for number, path in enumerate(self.paths):
+            self._tell(number)
+            with self._left_out(path):
+                for opened in open_pages(self._bytes(path), path.name, self.limits, self.password):
+                    events = self.transcriber.read_page(opened.page, opened.image, self.reader, CancelToken())
+                    self.pages += [
+                        FilePage(str(path), event.reading, opened.encoded)
+                        for event in events
+                        if isinstance(event, PageRead)
+                    ]
+        self._tell(len(self.paths))
+
+    def cut_lines(self) -> None:
+        for start in range(0, len(self.paths), _BATCH):
+            self._tell(start)
+            opened: list[tuple[Path, Image]] = []
+            for path in self.paths[start : start + _BATCH]:
+                with self._left_out(path):
+                    opened.append((path, open_image(self._bytes(path), path.name, self.limits)))
+            begun = time.monotonic()
+            strips = [image for _, image in opened]
+            readings = list(self.transcriber.read_strips(strips, self.reader, CancelToken()))
+            each = (time.monotonic() - begun) / max(1, len(opened))
+            self.pages += [
+                _line_page(path, image, reading, each)
+                for (path, image), reading in zip(opened, readings, strict=True)
+            ]
+        self._tell(len(self.paths))
+
+    def _bytes(self, path: Path) -> bytes:
+        if path.is_dir():
+            raise NotFound(f"{path} is a folder.", "Name the files in it.")
+        return read_file(path, self.limits)
+
+    @contextmanager
+    def _left_out(self, path: Path) -> Iterator[None]:
+        """A file that fails costs only itself, whatever is wrong with it; a missing reader costs everything."""
         try:
-            data = read_file(path, limits)
-            for opened in open_pages(data, path.name, limits, args.password):
-                events = studio.transcriber.read_page(opened.page, opened.image, args.reader, CancelToken())
-                readings = [event.reading for event in events if isinstance(event, PageRead)]
-                pages += [FilePage(str(path), reading, opened.encoded) for reading in readings]
+            yield
         except (UserInputError, NotFound) as error:
-            _complain(path, error)
-            failed = True
-    return pages, failed
+            self._complain(path, str(error))
+        except StudioError:
+            raise
+        except Exception:
+            log.info("%s could not be read", path, exc_info=True)
+            self._complain(path, "It could not be read. --verbose says why.")
+
+    def _complain(self, path: Path, told: str) -> None:
+        self.failed = True
+        print(f"{path}: {told}", file=sys.stderr)
+
+    def _tell(self, done: int) -> None:
+        """How far it is, for a person at a terminal; nothing for a program."""
+        if len(self.paths) > 1 and sys.stderr.isatty():
+            end = "\n" if done == len(self.paths) else "\r"
+            print(f"{done} of {len(self.paths)} files", end=end, file=sys.stderr, flush=True)
 
 
-def _cut_lines(args: argparse.Namespace, studio: Studio) -> tuple[list[FilePage], bool]:
-    limits, pages, failed = studio.settings.limits, [], False
-    for start in range(0, len(args.files), _BATCH):
-        opened: list[tuple[Path, Image]] = []
-        for path in args.files[start : start + _BATCH]:
-            try:
-                opened.append((path, open_image(read_file(path, limits), path.name, limits)))
-            except (UserInputError, NotFound) as error:
-                _complain(path, error)
-                failed = True
-        begun = time.monotonic()
-        strips = [image for _, image in opened]
-        readings = list(studio.transcriber.read_strips(strips, args.reader, CancelToken()))
-        each = (time.monotonic() - begun) / max(1, len(opened))
-        for (path, image), reading in zip(opened, readings, strict=True):
-            box = Box(0, 0, image.width, image.height)
-            page = Page("", 0, "", image.width, image.height)
-            lines = (ReadLine(Line(box), reading),) if reading.text else ()
-            pages.append(FilePage(str(path), PageReading(page, lines, reading.reader, each)))
-    return pages, failed
+def _line_page(path: Path, image: Image, reading: LineReading, seconds: float) -> FilePage:
+    box = Box(0, 0, image.width, image.height)
+    page = Page("", 0, "", image.width, image.height)
+    lines = (ReadLine(Line(box), reading),) if reading.text else ()
+    return FilePage(str(path), PageReading(page, lines, reading.reader, seconds))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Box, Line, LineReading, Page, PageReading, ReadLine
-from vlm_studio.core.errors import Cancelled, InvalidRequest
+from vlm_studio.core.errors import Cancelled, InvalidRequest, ModelUnavailable
 from vlm_studio.core.ports import LineFinder, Reader
 from vlm_studio.reading.strips import Strip, cut_strip
 
@@ -21,6 +21,7 @@ SKIPPED_INK = "Some ink is covered by no line. It is marked as maybe skipped; ch
 STOPPED = "Reading was stopped; the lines after this were not read."
 MIN_REGION = 8
 """Pixels of a side of a region that may be read."""
+LARGE_READER = "8b"
 STREAM_BATCH = 6
 """Strips read before the next events are sent: small enough to watch, large enough to be quick."""
 
@@ -68,6 +69,11 @@ class Transcriber:
         """Raises InvalidRequest for an unknown name, ModelUnavailable when it cannot run here."""
         if name in {"", "auto"}:
             name = self.choose()[0]
+        if name == LARGE_READER and name not in self._make:
+            raise ModelUnavailable(
+                "The reader 8b is Idefics2-8B: it wants a CUDA graphics card with 8 GB, which is not here.",
+                f"Use auto or one of: {', '.join(self._make)}.",
+            )
         if name not in self._make:
             raise InvalidRequest(
                 f"There is no reader {name!r}.", f"Use one of: auto, {', '.join(self._make)}."
