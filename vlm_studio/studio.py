@@ -19,12 +19,16 @@ from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import Settings
 from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
+from vlm_studio.store.chat_store import ChatStore
 from vlm_studio.store.database import Database
 from vlm_studio.store.search import SearchIndex
 from vlm_studio.store.session_facts import session_facts
 from vlm_studio.store.session_store import SessionStore
 from vlm_studio.store.transcript_store import TranscriptStore
 from vlm_studio.store.transfer import Transfer
+from vlm_studio.tasks.chat import Chats
+from vlm_studio.tasks.chat_answer import Answerer
+from vlm_studio.tasks.chat_find import find_on_images
 from vlm_studio.tasks.live import LiveRuns
 from vlm_studio.tasks.sessions import Sessions
 from vlm_studio.tasks.transcribe import Transcriber
@@ -52,6 +56,7 @@ class Studio:
         self.index = SearchIndex(self.database)
         self.session_store = SessionStore(self.database, self.blobs, self.index)
         self.transcripts = TranscriptStore(self.database, self.session_store, self.index)
+        self.chat_store = ChatStore(self.database, self.session_store, self.index)
         self.live = LiveRuns()
         self._lock = threading.RLock()
 
@@ -80,8 +85,19 @@ class Studio:
         )
 
     @cached_property
+    def chats(self) -> Chats:
+        return Chats(
+            self.session_store,
+            self.chat_store,
+            self.blobs,
+            self.live,
+            Answerer(lambda _: self.engine, self.transcriber, find_on_images),
+            self.settings.limits,
+        )
+
+    @cached_property
     def sessions(self) -> Sessions:
-        return Sessions(
+        made = Sessions(
             self.session_store,
             self.transcripts,
             self.index,
@@ -91,6 +107,8 @@ class Studio:
             functools.partial(session_facts, self.database),
             self.settings.limits,
         )
+        made.contents["chat"] = lambda owner, session_id: self.chats.entries(owner, session_id)
+        return made
 
     @cached_property
     def engine(self) -> Engine:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vlm_studio.core.answers import FinishReason, TokenEvent, Usage
 from vlm_studio.core.conversation import GenParams, TextPart, Turn, Variant
-from vlm_studio.core.documents import Box
+from vlm_studio.core.documents import DOUBTFUL_BELOW, Box, Word
 
 TurnStatus = Literal["done", "stopped", "failed"]
 How = Literal["model", "quote", "transcript", "cannot_see", "not_found"]
@@ -24,6 +24,8 @@ class TextLine:
     """0..1, as the reader gave it."""
     box: Box
     """Image pixels."""
+    words: tuple[Word, ...] = ()
+    """With their places, in image pixels; empty where only the line is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class ImageText:
     @property
     def text(self) -> str:
         return "\n".join(line.text for line in self.lines)
+
+    @property
+    def doubtful(self) -> int:
+        """How many lines the reader is not sure of."""
+        return sum(line.confidence < DOUBTFUL_BELOW for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class RunDetails:
     params: GenParams
     system: str = ""
     reader: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     first_token_ms: float = 0.0
     """From sending to the first word, reading included."""
     total_ms: float = 0.0
@@ -128,4 +135,3 @@ class Draft:
     turn: Turn
     status: TurnStatus = "done"
     run: RunDetails | None = None
-

@@ -1,0 +1,357 @@
+"""One answer: what is asked of which model, and what is made of it. Nothing is stored here.
+
+A model that sees pictures gets them as they are, in their order. One that only reads writing gets what was read, as
+a quoted part at the same place; what it could only invent is answered by rule (tasks/chat_rules.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from vlm_studio.core.answers import Answer, DoneEvent, StatusEvent, TokenEvent
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.chat import (
+    ChatImage,
+    ChatTurn,
+    How,
+    ImageText,
+    RestsOn,
+    RunDetails,
+    TextLine,
+    TurnStatus,
+)
+from vlm_studio.core.conversation import Ask, GenParams, ImagePart, Part, TextPart, Turn, Variant
+from vlm_studio.core.documents import Page, PageReading, Word
+from vlm_studio.core.errors import Cancelled, StudioError
+from vlm_studio.core.ports import Engine, ModelCard
+from vlm_studio.tasks import chat_replies as replies
+from vlm_studio.tasks.chat_rules import Decision, decide, is_pointing, unsupported
+from vlm_studio.tasks.transcribe import LineRead, LinesFound, PageRead, Transcriber
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+HISTORY_CHARS = 12_000
+"""Of earlier turns that are fed again; the oldest are left out beyond it, and the answer says so."""
+QUOTED_CHARS = 6_000
+"""Of one image's text that is fed to a language model."""
+LEGIBLE = 0.35
+"""Lines read with less confidence are no writing: readers find letters in leaves and fur, and are not sure of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is going on, for whoever waits."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The next piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """The answer, whole or as far as it came."""
+
+    parts: tuple[Part, ...]
+    status: TurnStatus
+    run: RunDetails
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to answer."""
+
+    system: str = ""
+    params: GenParams = field(default_factory=GenParams)
+    reader: str = "auto"
+    variant: Variant = field(default_factory=Variant)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that an answer is made from."""
+
+    turns: tuple[ChatTurn, ...]
+    """From the first to the message that is answered."""
+    images: Mapping[str, ChatImage]
+    """By hash."""
+    load: Callable[[str], Image]
+    """The upright RGB image with this hash."""
+    keep_text: Callable[[int, ImageText], None]
+    """Called with an image's number once it has been read."""
+    options: Options
+    conversation_id: str | None = None
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known while an answer is being made, so that a failure keeps it."""
+
+    started: float
+    card: ModelCard
+    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reading_ms: float = 0.0
+    reader: str = ""
+
+
+class Answerer:
+    """Makes answers. `engine` loads the model of a variant at first use; `find` looks answers up in texts."""
+
+    def __init__(
+        self, engine: Callable[[Variant], Engine], transcriber: Transcriber, find: replies.Finder
+    ) -> None:
+        self.engine, self.transcriber, self.find = engine, transcriber, find
+
+    def answer(self, context: Context, cancel: CancelToken) -> Iterator[Told | Said | Composed]:
+        """Pieces, then exactly one Composed: also when stopped, and when a StudioError ended it."""
+        yield Told("Getting ready ...")
+        started = time.monotonic()
+        try:
+            engine = self.engine(context.options.variant)
+        except StudioError as error:
+            run = RunDetails("model", context.options.variant.model_id, context.options.variant,
+                             context.options.params, notes=(str(error),))  # fmt: skip
+            yield Composed((), "failed", run)
+            return
+        progress = _Progress(started, engine.card)
+        try:
+            yield from self._answer(context, engine, progress, cancel)
+        except Cancelled:
+            yield self._ended(context, progress, "stopped")
+        except StudioError as error:
+            progress.notes.append(str(error))
+            yield self._ended(context, progress, "failed")
+
+    def _answer(
+        self, context: Context, engine: Engine, progress: _Progress, cancel: CancelToken
+    ) -> Iterator[Told | Said | Composed]:
+        if engine.card.sees_pictures:
+            yield from self._ask(context, engine, progress, cancel, None)
+            return
+        context = yield from self._with_texts(context, progress, cancel)
+        question = context.turns[-1]
+        fresh = _images_of(context, question)
+        earlier = [i for turn in context.turns[:-1] for i in _images_of(context, turn) if i not in fresh]
+        decision = decide(replies.words_of(question), fresh, earlier)
+        reply = self._by_rule(question, decision, bool(fresh), engine.card.title)
+        if reply is None:
+            yield from self._ask(context, engine, progress, cancel, decision)
+            return
+        yield Said(replies.as_text(reply.parts))
+        yield Composed(reply.parts, "done", self._details(context, progress, reply.how, reply.rests_on))
+
+    def _by_rule(
+        self, question: ChatTurn, decision: Decision, fresh: bool, model: str
+    ) -> replies.Reply | None:
+        """An answer that needs no language model; None where one is needed."""
+        words = replies.words_of(question)
+        if decision.route == "cannot_see":
+            return replies.cannot_see(words, decision.about, model)
+        if decision.route == "no_writing":
+            return replies.no_writing(decision.about, model)
+        if decision.route == "transcript":
+            return replies.transcript(decision.about)
+        if decision.route == "find":
+            found = replies.found(words, decision.about, self.find)
+            return found or (replies.not_found(decision.about) if fresh or is_pointing(words) else None)
+        return None
+
+    def _with_texts(
+        self, context: Context, progress: _Progress, cancel: CancelToken
+    ) -> Generator[Told | Said | Composed, None, Context]:
+        """Read every image of the conversation that nobody has read yet; the context that knows their text."""
+        images = dict(context.images)
+        wanted = self.transcriber.reader(context.options.reader).name
+        progress.reader = wanted
+        started = time.monotonic()
+        shown = {part.image_sha256 for turn in context.turns for part in turn.turn.images}
+        for sha256 in [i.sha256 for i in images.values() if i.sha256 in shown]:
+            image = images[sha256]
+            if image.read is not None and (
+                context.options.reader in {"", "auto"} or image.read.reader == wanted
+            ):
+                continue
+            read = yield from self._read(image, context.load(sha256), context.options.reader, cancel)
+            context.keep_text(image.number, read)
+            images[sha256] = replace(image, read=read)
+        progress.reading_ms = (time.monotonic() - started) * 1000
+        return replace(context, images=images)
+
+    def _read(
+        self, image: ChatImage, pixels: Image, reader: str, cancel: CancelToken
+    ) -> Generator[Told | Said | Composed, None, ImageText]:
+        """Raises Cancelled."""
+        yield Told(f"Looking for writing on image {image.number} ...")
+        page = Page(image.sha256, 0, image.sha256, image.width_px, image.height_px)
+        lines, done = 0, 0
+        reading: PageReading | None = None
+        for event in self.transcriber.read_page(page, pixels, reader, cancel):
+            if isinstance(event, LinesFound):
+                lines = sum(not line.maybe_skipped for line in event.lines)
+            elif isinstance(event, LineRead):
+                done += 1
+                yield Told(f"Reading image {image.number}: line {done} of {lines}")
+            elif isinstance(event, PageRead):
+                reading = event.reading
+        # A reading that was stopped is not all that stands there, so it is not kept.
+        cancel.raise_if_cancelled()
+        return image_text(reading)
+
+    def _ask(
+        self,
+        context: Context,
+        engine: Engine,
+        progress: _Progress,
+        cancel: CancelToken,
+        decision: Decision | None,
+    ) -> Iterator[Told | Said | Composed]:
+        """Ask the language model, and say what its answer rests on."""
+        sees = engine.card.sees_pictures
+        turns, left_out = fed_turns(context, sees)
+        if left_out:
+            progress.notes.append(
+                f"The first {left_out} messages were left out: they are too long to go along."
+            )
+        params = context.options.params
+        ask = Ask(turns, context.options.variant, params, context.conversation_id)
+        pictures = {p.image_sha256: context.load(p.image_sha256) for t in turns for p in t.images}
+        answer: Answer | None = None
+        for event in engine.stream(ask, pictures, cancel):
+            if isinstance(event, TokenEvent) and event.text:
+                progress.said.append(event.text)
+                yield Said(event.text)
+            elif isinstance(event, StatusEvent):
+                yield Told(event.message)
+            elif isinstance(event, DoneEvent):
+                answer = event.answer
+        if answer is None:
+            return
+        rests_on: tuple[RestsOn, ...] = ()
+        if decision is not None:
+            read = [image for image in decision.about if image.read and image.read.lines]
+            rests_on = tuple(RestsOn(i.number, i.read.text if i.read else "") for i in read)
+            sources = [p.text for turn in turns for p in turn.parts if isinstance(p, TextPart)]
+            progress.notes += doubts(answer.text, sources, bool(read))
+        progress.notes += [*endings(answer, params), *answer.notes]
+        run = replace(
+            self._details(context, progress, "model", rests_on),
+            usage=answer.usage,
+            first_token_ms=progress.reading_ms + answer.first_token_ms,
+            finish_reason=answer.finish_reason,
+            tokens=answer.tokens,
+        )
+        text = answer.text.strip()
+        status: TurnStatus = "stopped" if answer.finish_reason == "cancelled" else "done"
+        yield Composed((TextPart(text),) if text else (), status, run)
+
+    def _ended(self, context: Context, progress: _Progress, status: TurnStatus) -> Composed:
+        """What there is of an answer that was stopped or failed."""
+        text = "".join(progress.said).strip()
+        run = self._details(context, progress, "model", ())
+        if status == "stopped":
+            run = replace(run, finish_reason="cancelled")
+        return Composed((TextPart(text),) if text else (), status, run)
+
+    @staticmethod
+    def _details(
+        context: Context, progress: _Progress, how: How, rests_on: tuple[RestsOn, ...]
+    ) -> RunDetails:
+        total = (time.monotonic() - progress.started) * 1000
+        return RunDetails(
+            how=how,
+            model=progress.card.name if how == "model" else progress.reader or progress.card.name,
+            variant=context.options.variant,
+            params=context.options.params,
+            system=context.options.system,
+            reader=progress.reader,
+            first_token_ms=total,
+            total_ms=total,
+            reading_ms=progress.reading_ms,
+            rests_on=rests_on,
+            notes=tuple(progress.notes),
+        )
+
+
+def fed_turns(context: Context, sees_pictures: bool) -> tuple[tuple[Turn, ...], int]:
+    """What a model is fed, in order, and how many of the first turns were left out because they are too long."""
+    fed = [_fed(context, turn, sees_pictures) for turn in context.turns]
+    kept, room = len(fed) - 1, HISTORY_CHARS
+    while kept > 0:
+        room -= sum(len(p.text) for p in fed[kept - 1].parts if isinstance(p, TextPart))
+        if room < 0:
+            break
+        kept -= 1
+    # An answer without its question would confuse more than it helps.
+    while kept < len(fed) - 1 and fed[kept].role == "assistant":
+        kept += 1
+    system = (Turn("system", (TextPart(context.options.system),)),) if context.options.system.strip() else ()
+    return (*system, *(turn for turn in fed[kept:] if turn.parts)), kept
+
+
+def _fed(context: Context, kept: ChatTurn, sees_pictures: bool) -> Turn:
+    if kept.turn.role == "assistant":
+        # Quotes in an answer stand in the conversation already, where they were read.
+        return Turn("assistant", (TextPart(kept.said),) if kept.said else ())
+    if sees_pictures:
+        return kept.turn
+    parts = [_quoted(context, p) if isinstance(p, ImagePart) else p for p in kept.turn.parts]
+    return Turn("user", tuple(parts))
+
+
+def _quoted(context: Context, part: ImagePart) -> TextPart:
+    """What stands on an image, set off as data; marks of the chat format in it lose their meaning."""
+    image = context.images[part.image_sha256]
+    text = image.read.text if image.read else ""
+    if not text:
+        return TextPart(f"\n[Image {image.number}: no writing on it]\n", quoted=True)
+    plain = text[:QUOTED_CHARS].replace("<|", "< |").replace('"""', "''")
+    return TextPart(f'\nText read from image {image.number}:\n"""\n{plain}\n"""\n', quoted=True)
+
+
+def image_text(reading: PageReading | None) -> ImageText:
+    """The legible lines of a reading."""
+    if reading is None:
+        return ImageText("", ())
+    lines = tuple(
+        TextLine(
+            read.reading.text,
+            read.reading.confidence,
+            read.line.box,
+            tuple(Word(word.text, word.box) for word in read.reading.words),
+        )
+        for read in reading.lines
+        if read.reading.text and read.reading.confidence >= LEGIBLE
+    )
+    return ImageText(reading.reader, lines)
+
+
+def doubts(answer: str, sources: Sequence[str], has_text: bool) -> list[str]:
+    """What a person should know of the words of a small model."""
+    if not has_text:
+        return ["This rests on nothing but a small language model: facts and numbers in it may be wrong."]
+    made_up = unsupported(answer, sources)
+    told = ["A small language model put this into words: check it against the text."]
+    if made_up:
+        told.append(f"Not in the text: {', '.join(made_up[:8])}.")
+    return told
+
+
+def endings(answer: Answer, params: GenParams) -> list[str]:
+    if answer.finish_reason == "length":
+        return [f"Cut off at {params.max_new_tokens} tokens; raise the limit for a longer answer."]
+    if answer.finish_reason == "loop":
+        return ["The model began to repeat itself and was stopped."]
+    return []
+
+
+def _images_of(context: Context, turn: ChatTurn) -> list[ChatImage]:
+    return [context.images[p.image_sha256] for p in turn.turn.images if p.image_sha256 in context.images]
