@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ _RESAMPLER = re.compile(r"(^|\.)perceiver_resampler$")
 _DECODER = re.compile(r"(^|\.)text_model\.layers\.\d+\.self_attn$")
 _PARTS = ("perceiver_config", "text_config")
 _switching = threading.Lock()
+_last_rows: ContextVar[int] = ContextVar("last_rows", default=1)
+"""How many of the last rows of a causal pass are kept."""
 
 
 def traced_attention(
@@ -44,16 +47,25 @@ def traced_attention(
     """`sdpa`, and the weights of the rows that a recorder keeps.
 
     query (b, heads, q, d), key and value (b, kv heads, k, d) -> output (b, q, heads, d), weights (b, heads, r, k):
-    r is 1 (the last row) where attention is causal, and q where it is not.
+    r is q where attention is not causal; where it is, only the last row is kept, or the last few in a forced pass.
     """
     output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     is_causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    rows = query[:, :, -1:] if causal else query
+    last = _last_rows.get()
+    rows = query[:, :, -last:] if causal else query
     mask = attention_mask
     if mask is not None and causal:
-        mask = mask[:, :, -1:]
+        mask = mask[:, :, -last:]
+    elif causal and rows.shape[2] > 1:
+        mask = _causal(rows.shape[2], key.shape[2], key.device)
     return output, attention_weights(rows, key, mask, scaling)
+
+
+def _causal(rows: int, keys: int, device: torch.device) -> torch.Tensor:
+    """Bool (1, 1, rows, keys): each of the last `rows` places sees itself and what is before; `sdpa` needs no such mask."""
+    places = torch.arange(keys, device=device)
+    return (places[None] <= places[keys - rows :, None])[None, None]
 
 
 def attention_weights(
@@ -76,9 +88,10 @@ def attention_weights(
 
 
 @contextmanager
-def traced(model: Any) -> Iterator[None]:
+def traced(model: Any, rows: int = 1) -> Iterator[None]:
     """Perceiver and decoder of `model` run through `traced_attention` inside, and as before afterwards."""
     config = model.config
+    last = _last_rows.set(rows)
     with _switching:
         AttentionInterface.register(TRACED, traced_attention)
         AttentionMaskInterface.register(TRACED, sdpa_mask)
@@ -90,12 +103,14 @@ def traced(model: Any) -> Iterator[None]:
     finally:
         for part, name in before.items():
             getattr(config, part)._attn_implementation = name
+        _last_rows.reset(last)
 
 
 class AttentionRecorder:
     """The `Recorder` port. One recorder watches one generation; `result` is there after it, also when cut short.
 
     `decode` turns one token id into text, for what each pooled token says; without it that is left out.
+    `rows`: how many of the last words of a pass are watched, for a text that is fed whole (trace/forced.py).
     """
 
     def __init__(
@@ -103,10 +118,12 @@ class AttentionRecorder:
         model_id: str = "",
         adapter: str | None = None,
         decode: Callable[[int], str] | None = None,
+        rows: int = 1,
     ) -> None:
         self.model_id = model_id
         self.adapter = adapter
         self._decode = decode
+        self._last = rows
         self._crops: tuple[Crop, ...] = ()
         self._columns: np.ndarray = np.zeros(0, dtype=np.int64)
         self._latents = 0
@@ -128,15 +145,8 @@ class AttentionRecorder:
         handles = []
         try:
             for name, module in plain.named_modules():
-                if _PERCEIVER.search(name):
-                    handles.append(module.register_forward_hook(self._on_perceiver(layer_number(name))))
-                elif _RESAMPLER.search(name):
-                    handles.append(module.register_forward_hook(self._on_pooled))
-                elif _DECODER.search(name):
-                    handles.append(
-                        module.register_forward_hook(self._on_decoder(layer_number(name)), with_kwargs=True)
-                    )
-            with traced(plain):
+                handles += self._attach(name, module)
+            with traced(plain, self._last):
                 yield
         finally:
             for handle in handles:
@@ -165,6 +175,17 @@ class AttentionRecorder:
             perceiver_latents=between,
             pooled=self._pooled_tokens(),
         )
+
+    def _attach(self, name: str, module: Any) -> list[Any]:
+        """Hooks for one module of the model; empty for most."""
+        if _PERCEIVER.search(name):
+            return [module.register_forward_hook(self._on_perceiver(layer_number(name)))]
+        if _RESAMPLER.search(name):
+            return [module.register_forward_hook(self._on_pooled)]
+        if _DECODER.search(name):
+            watch = self._on_decoder(layer_number(name))
+            return [module.register_forward_hook(watch, with_kwargs=True)]
+        return []
 
     def _begin(self, crops: Sequence[Crop]) -> None:
         self._crops = tuple(crops)
@@ -197,14 +218,14 @@ class AttentionRecorder:
             weights = output[1]
             if weights is None or not len(self._columns) or weights.shape[-1] <= self._columns[-1]:
                 return  # a chunk of the prompt that ends before the last image does
-            row = weights[0, :, -1].detach().mean(0)
-            kept = row[torch.as_tensor(self._columns, device=row.device)].to(torch.float16).cpu().numpy()
+            rows = weights[0].detach().mean(0)
+            kept = rows[:, torch.as_tensor(self._columns, device=rows.device)].to(torch.float16).cpu().numpy()
             states = args[0] if args else kwargs["hidden_states"]
             if states.shape[1] > 1:
                 # The prompt, maybe in chunks: only the last of them predicts the first output token.
-                self._rows[layer] = [kept]
+                self._rows[layer] = list(kept)
             else:
-                self._rows.setdefault(layer, []).append(kept)
+                self._rows.setdefault(layer, []).extend(kept)
 
         return hook
 

@@ -7,6 +7,7 @@ back never makes more or less of it, whatever the resolution (`place`), so maps 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import InvalidRequest, TraceUnavailable
 from vlm_studio.core.traces import Crop, HeatMap, Trace
 
-Method = Literal["contrast", "rollout", "raw", "gradient"]
+Method = Literal["contrast", "rollout", "raw", "gradient", "hidden"]
 METHODS: tuple[str, ...] = get_args(Method)
 MAP_SIDE = 224
 """Longest side of a heat map in cells."""
@@ -173,15 +174,17 @@ def word_weights(
     """How much the decoder took from each pooled token for these output tokens: [image token], sums to 1.
 
     ``contrast`` divides by what all output tokens took from it: places that every word looks at (attention
-    sinks) fall away, and what is special to this word stays. `layers` are indexes into the recorded ones.
+    sinks) fall away, and what is special to this word stays. ``hidden`` looks at no attention: it compares what the
+    model had in mind at the word and at each image token. `layers` are indexes into the recorded ones.
     """
+    if method == "hidden":
+        return _hidden_weights(trace, tokens, layers)
     if not trace.decoder.size:
         raise TraceUnavailable(
             "No attention on the image was recorded for this answer.",
             "Run it again with recording switched on.",
         )
-    if not tokens or min(tokens) < 0 or max(tokens) >= trace.decoder.shape[0]:
-        raise InvalidRequest("This answer has no such word.", "Choose one of its words.")
+    _need_word(tokens, trace.decoder.shape[0])
     attention = trace.decoder.astype(np.float64)
     if layers is not None:
         attention = attention[:, list(layers)]
@@ -191,6 +194,31 @@ def word_weights(
         usual = attention.mean(0)
         chosen = np.clip(chosen / np.maximum(usual, 1e-9) - 1.0, 0.0, None) * np.sqrt(np.maximum(usual, 0.0))
     return normalised(np.clip(chosen.mean((0, 1)), 0.0, None))
+
+
+def _hidden_weights(trace: Trace, tokens: Sequence[int], layers: Sequence[int] | None) -> np.ndarray:
+    if trace.hidden is None:
+        raise TraceUnavailable("Hidden states were not recorded for this answer.", "Choose another method.")
+    _need_word(tokens, trace.hidden.shape[0])
+    alike = trace.hidden[list(tokens)].astype(np.float64)
+    if layers is not None:
+        alike = alike[:, list(layers)]
+    return normalised(np.clip(alike.mean((0, 1)), 0.0, None))
+
+
+def _need_word(tokens: Sequence[int], count: int) -> None:
+    if not tokens or min(tokens) < 0 or max(tokens) >= count:
+        raise InvalidRequest("This answer has no such word.", "Choose one of its words.")
+
+
+def of_prompt(trace: Trace) -> Trace:
+    """The same trace for the words of the prompt after its last image, as if they had been the answer.
+
+    Raises TraceUnavailable where they were not recorded.
+    """
+    if trace.prompt_decoder is None or not trace.prompt_decoder.size:
+        raise TraceUnavailable("The question's words were not recorded.", "Choose a word of the answer.")
+    return replace(trace, decoder=trace.prompt_decoder, hidden=None, token_texts=trace.prompt_texts)
 
 
 def word_map(
