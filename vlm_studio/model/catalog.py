@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.model.engine import LoadedModel
 from vlm_studio.model.language_model import converted
-from vlm_studio.model.nano import build
+from vlm_studio.model.nano import IMAGE_SEQ_LEN, build
+from vlm_studio.model.processor import StripFeeder
 
 
 def read_card(path: Path) -> ModelCard:
@@ -25,8 +27,17 @@ def load_nano(assets: Path, cache_dir: Path | None) -> LoadedModel:
     return LoadedModel(
         model=model,
         processor=processor,
+        feeder=StripFeeder(processor, IMAGE_SEQ_LEN),
         card=read_card(assets / "nano" / "card.json"),
         end_ids=frozenset({int(processor.tokenizer.eos_token_id)}),
         never_ids=frozenset({processor.image_token_id, processor.around_token_id}),
-        image_token_id=processor.image_token_id,
+        revision=_digest(assets / "nano"),
     )
+
+
+def _digest(folder: Path) -> str:
+    """What names the weights in `folder` in cache keys: they change with every release."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

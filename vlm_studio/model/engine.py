@@ -6,42 +6,41 @@ that someone else advances, and starts every question from nothing. A test pins 
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from vlm_studio.core.answers import (
-    Answer,
-    DoneEvent,
-    EngineEvent,
-    FinishReason,
-    StatusEvent,
-    TokenEvent,
-    TopToken,
-    Usage,
-)
+from vlm_studio.core.answers import Answer, DoneEvent, EngineEvent, StatusEvent, Usage
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.conversation import Ask, GenParams, ImagePart, TextPart
-from vlm_studio.core.errors import InvalidRequest, StudioError
-from vlm_studio.core.ports import ModelCard, Recorder
+from vlm_studio.core.conversation import Ask, Variant
+from vlm_studio.core.documents import LineReading
+from vlm_studio.core.errors import AdapterRejected, Cancelled, OutOfMemory, StudioError
+from vlm_studio.core.ports import AdapterScope, ModelCard, Opened, Recorder
 from vlm_studio.model.cache import Key, PooledCache, PrefixCache
+from vlm_studio.model.decoding import Decoded, Decoder
+from vlm_studio.model.device_line import DeviceLine
+from vlm_studio.model.encoding import Encoder, Pooled, pooled_key, stoppable
 from vlm_studio.model.foreign_errors import translated
-from vlm_studio.model.sampling import Sampler, loops
+from vlm_studio.model.memory import forecast, free_bytes, size, smaller
+from vlm_studio.model.processor import Feeder, FeedPlan, ModelInput, batched, prepare
+from vlm_studio.model.strip_reading import StripReader
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 
-TOP = 5
+Emit = Callable[[EngineEvent], None]
 
 
 @dataclass(frozen=True)
@@ -50,31 +49,45 @@ class LoadedModel:
 
     model: Any
     processor: Any
+    """The model's own, as transformers has it."""
+    feeder: Feeder
     card: ModelCard
     end_ids: frozenset[int]
     never_ids: frozenset[int]
     """Image and fence tokens: a model that writes them would break its own next turn."""
-    image_token_id: int
+    revision: str = ""
+    """Weights and precision, as part of every cache key."""
+    notes: tuple[str, ...] = ()
+    """How it was loaded and why so, in sentences."""
 
-
-@dataclass
-class _Line:
-    """Who uses the device, in order of arrival."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    waiting: int = 0
+    @property
+    def image_token_id(self) -> int:
+        return self.feeder.image_token_id
 
 
 class HFEngine:
     """Engine port over a transformers model. Thread-safe: one generation at a time, others wait in line."""
 
-    def __init__(self, loaded: LoadedModel, prefixes: int = 4, pooled_bytes: int = 256 * 1024**2) -> None:
-        """`prefixes` conversations keep their attention cache; `pooled_bytes` bounds the kept pooled tokens."""
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        prefixes: int = 4,
+        pooled_bytes: int = 256 * 1024**2,
+        adapters: AdapterScope | None = None,
+        pooled_folder: Path | None = None,
+    ) -> None:
+        """`prefixes` conversations keep their attention cache; `pooled_bytes` bounds the pooled tokens in memory.
+
+        `pooled_folder` keeps pooled tokens over restarts; None: only in memory.
+        """
         self.loaded = loaded
+        self.adapters = adapters
         self.prefixes = PrefixCache(prefixes)
-        self.pooled = PooledCache(pooled_bytes)
-        self._line = _Line()
-        self._guard = threading.Lock()
+        self.pooled = PooledCache(pooled_bytes, pooled_folder)
+        self._encoder = Encoder(loaded.model, loaded.feeder, self.pooled)
+        self._decoder = Decoder(loaded.model, loaded.feeder.tokenizer, loaded.end_ids, loaded.never_ids)
+        self._reader = StripReader(loaded, self._encoder)
+        self._line = DeviceLine()
 
     @property
     def card(self) -> ModelCard:
@@ -90,14 +103,18 @@ class HFEngine:
         """Token and status events, then one DoneEvent. Raises only StudioError.
 
         The work is done by a thread of its own, so that whoever advances this iterator, from whichever thread, and
-        whoever abandons it, leaves the device lock and the hooks where they belong.
+        whoever abandons it, leaves the device lock, the hooks and the adapter where they belong.
         """
         events: queue.Queue[EngineEvent | BaseException | None] = queue.Queue()
+        started = time.monotonic()
 
         def work() -> None:
             try:
-                with self._turn(events, cancel), translated():
-                    self._generate(ask, images, cancel, recorder, events.put)
+                with self._turn(ask.variant, cancel, events.put):
+                    events.put(DoneEvent(self._answer(ask, images, cancel, recorder, events.put, started)))
+            except Cancelled:
+                waited = (time.monotonic() - started) * 1000
+                events.put(DoneEvent(Answer("", (), "cancelled", Usage(), 0.0, waited)))
             except BaseException as failure:
                 events.put(failure)
             finally:
@@ -117,214 +134,199 @@ class HFEngine:
 
     def logprobs(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> np.ndarray:
         """Natural log-probabilities [len(continuation)] of forced output tokens, without any cache."""
-        with self._line.lock, translated(), torch.inference_mode():
-            inputs = self._inputs(ask, images)
-            forced = torch.tensor([list(continuation)], device=inputs["input_ids"].device)
-            inputs["input_ids"] = torch.cat([inputs["input_ids"], forced], 1)
-            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-            logits = self.loaded.model(**inputs, use_cache=False, logits_to_keep=forced.shape[1] + 1).logits[
-                0
-            ]
-            chosen = torch.log_softmax(logits[:-1].float(), -1).gather(1, forced[0][:, None])[:, 0]
-            return np.asarray(chosen.cpu().numpy())
+        with self._turn(ask.variant, CancelToken()), torch.inference_mode():
+            given = prepare(self.loaded.feeder, ask, images, FeedPlan(ask.variant.splitting))
+            features = self._encoder.encode(
+                given, given.fed, self._pooled_keys(given, ask.variant), CancelToken()
+            )
+            ids = torch.tensor([[*given.ids, *continuation]], device=self.loaded.model.device)
+            logits = self.loaded.model(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                use_cache=False,
+                logits_to_keep=len(continuation) + 1,
+                mm_encoder_outputs=_as_outputs(features),
+            ).logits[0]
+            chosen = torch.log_softmax(logits[:-1].float(), -1)
+            forced = torch.tensor(list(continuation), device=ids.device)
+            return np.asarray(chosen.gather(1, forced[:, None])[:, 0].cpu().numpy())
 
-    def _turn(self, events: queue.Queue[Any], cancel: CancelToken) -> _Turn:
-        return _Turn(self._line, self._guard, events, cancel)
+    def read(
+        self, strips: Sequence[Image], cancel: CancelToken, variant: Variant | None = None
+    ) -> Iterator[LineReading]:
+        """One reading per strip, in order, read in batches; no word boxes. Raises only StudioError."""
+        chosen = variant or Variant(self.card.name)
+        for batch in self._reader.batches(strips):
+            # The device is given back between batches, never held over a yield.
+            with self._turn(chosen, cancel), torch.inference_mode():
+                readings = self._reader.read(batch, self._made_by(chosen), cancel)
+            yield from readings
 
-    def _inputs(self, ask: Ask, images: Mapping[str, Image]) -> dict[str, Tensor]:
-        """What the processor makes of an Ask, on the model's device. Raises InvalidRequest."""
-        messages = [
-            {
-                "role": turn.role,
-                "content": [
-                    {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
-                    for part in turn.parts
-                ],
-            }
-            for turn in ask.turns
-        ]
-        pictures = [images[part.image_sha256] for turn in ask.turns for part in turn.images]
-        text = self.loaded.processor.apply_chat_template(messages, add_generation_prompt=True)
-        prepared = self.loaded.processor(
-            text=[text], images=[pictures] if pictures else None, return_tensors="pt"
-        )
-        if not any(
-            isinstance(part, TextPart) and part.text.strip() for turn in ask.turns for part in turn.parts
-        ):
-            raise InvalidRequest("The message is empty.", "Type a question.")
-        return {name: value.to(self.loaded.model.device) for name, value in prepared.items()}
+    @contextmanager
+    def opened(self, ask: Ask, images: Mapping[str, Image]) -> Iterator[Opened]:
+        """The model with `ask.variant`'s adapter on and what it would be fed; nobody else uses it inside."""
+        with self._turn(ask.variant, CancelToken()):
+            given = prepare(self.loaded.feeder, ask, images, FeedPlan(ask.variant.splitting))
+            inputs, crops = batched(self.loaded.feeder, given)
+            device = self.loaded.model.device
+            yield Opened(self.loaded.model, {k: v.to(device) for k, v in inputs.items()}, crops)
 
-    def _generate(
+    def image_tokens(self, images: Sequence[Image], variant: Variant) -> tuple[int, ...]:
+        """How many tokens each image will cost with `variant`'s splitting: to be shown before asking."""
+        plan = FeedPlan(variant.splitting)
+        feeder = self.loaded.feeder
+        return tuple(len(feeder.cuts(image, plan)) * feeder.image_seq_len for image in images)
+
+    @contextmanager
+    def _turn(self, variant: Variant, cancel: CancelToken, emit: Emit | None = None) -> Iterator[None]:
+        """The device, with `variant`'s adapter on it. Raises Cancelled, AdapterRejected and what the model raises."""
+
+        def tell(ahead: int) -> None:
+            if emit is not None:
+                emit(StatusEvent(f"Waiting for the model: {ahead} before you."))
+
+        with self._line.turn(cancel, tell), self._adapter(variant), translated():
+            yield
+
+    def _adapter(self, variant: Variant) -> AbstractContextManager[None]:
+        if self.adapters is not None:
+            return self.adapters.scope(variant)
+        if variant.adapter is not None:
+            raise AdapterRejected(f"{self.card.title} runs without adapters here.", "Choose the base model.")
+        return nullcontext()
+
+    def _made_by(self, variant: Variant) -> str:
+        adapter = self.adapters.key(variant) if self.adapters is not None else ""
+        return f"{self.card.name} {self.loaded.revision} {adapter}"
+
+    def _pooled_keys(self, given: ModelInput, variant: Variant) -> list[str]:
+        made_by = self._made_by(variant)
+        return [pooled_key(fed, made_by) for fed in given.fed]
+
+    def _answer(
         self,
         ask: Ask,
         images: Mapping[str, Image],
         cancel: CancelToken,
         recorder: Recorder | None,
-        emit: Any,
-    ) -> None:
-        started = time.monotonic()
-        inputs = self._inputs(ask, images)
-        ids = inputs["input_ids"][0].tolist()
-        order = [part.image_sha256 for turn in ask.turns for part in turn.images]
-        keys = self._keys(ids, order)
-        watching = recorder is not None
-        # A recording needs every token to pass through the model, so it takes no short cut.
-        cache, kept = self.prefixes.take(None if watching else ask.conversation_id, keys)
-        n_images = sum(token == self.loaded.image_token_id for token in ids)
-        with torch.inference_mode():
-            features = self._features(inputs, images, ask, ids, kept)
-            feed = {"input_ids": inputs["input_ids"][:, kept:], "attention_mask": inputs["attention_mask"]}
-            if recorder is None:
-                logits = self._forward(feed, cache, features)
-                answer = self._loop(ask.params, logits, cache, keys, cancel, emit, started)
-            else:
-                with recorder.watch(self.loaded.model, ()):
-                    logits = self._forward(feed, cache, features)
-                    answer = self._loop(ask.params, logits, cache, keys, cancel, emit, started)
-        tokens, reason, first_ms, text = answer
-        if not watching:
-            self.prefixes.keep(ask.conversation_id, keys, cache)
-        usage = Usage(len(ids), n_images, len(tokens), kept)
-        emit(
-            DoneEvent(
-                Answer(text, tuple(tokens), reason, usage, first_ms, (time.monotonic() - started) * 1000)
-            )
-        )
-
-    def _keys(self, ids: Sequence[int], order: Sequence[str]) -> list[Key]:
-        """Token ids, with each image token named by its image: equal keys mean equal cache entries."""
-        per_image = sum(token == self.loaded.image_token_id for token in ids) // max(1, len(order))
-        seen, keys = 0, []
-        for token in ids:
-            if token == self.loaded.image_token_id and order:
-                keys.append((token, order[min(seen // per_image, len(order) - 1)], seen % per_image))
-                seen += 1
-            else:
-                keys.append((token, "", 0))
-        return keys
-
-    def _features(
-        self,
-        inputs: Mapping[str, Tensor],
-        images: Mapping[str, Image],
-        ask: Ask,
-        ids: Sequence[int],
-        kept: int,
-    ) -> Any:
-        """Pooled tokens of the images whose tokens are still to be fed, from the cache where it has them."""
-        order = [part.image_sha256 for turn in ask.turns for part in turn.images]
-        if not order:
-            return None
-        per_image = sum(token == self.loaded.image_token_id for token in ids) // len(order)
-        done = sum(token == self.loaded.image_token_id for token in ids[:kept]) // max(1, per_image)
-        wanted = order[done:]
-        if not wanted:
-            return None
-        if per_image and all(self.pooled.get(sha) is not None for sha in wanted):
-            rows = [self.pooled.get(sha) for sha in wanted]
-        else:
-            output = self.loaded.model.get_image_features(
-                inputs["pixel_values"], inputs.get("pixel_attention_mask"), return_dict=True
-            )
-            every = torch.cat(list(output.pooler_output), 0).split(per_image)
-            for sha, row in zip(order, every, strict=True):
-                self.pooled.put(sha, row)
-            rows = list(every[done:])
-        return {"image": _Pooled([torch.cat([row for row in rows if row is not None], 0)])}
-
-    def _forward(self, feed: Mapping[str, Tensor], cache: Any, features: Any) -> Tensor:
-        """Logits (vocabulary,) after the last fed token; `cache` grows in place."""
-        output = self.loaded.model(
-            **feed, past_key_values=cache, use_cache=True, logits_to_keep=1, mm_encoder_outputs=features
-        )
-        logits: Tensor = output.logits[0, -1].float()
-        return logits
-
-    def _loop(
-        self,
-        params: GenParams,
-        logits: Tensor,
-        cache: Any,
-        keys: list[Key],
-        cancel: CancelToken,
-        emit: Any,
+        emit: Emit,
         started: float,
-    ) -> tuple[list[TokenEvent], FinishReason, float, str]:
-        """Tokens until the end, a Stop or a loop. `keys` grows with each token that enters the cache."""
-        sampler = Sampler(params, self.loaded.never_ids, [key[0] for key in keys])
-        tokenizer = self.loaded.processor.tokenizer
-        tokens: list[TokenEvent] = []
-        ids: list[int] = []
-        shown, first_ms = "", 0.0
-        reason: FinishReason = "length"
-        for _ in range(params.max_new_tokens):
-            if cancel.cancelled:
-                reason = "cancelled"
-                break
-            logprobs = torch.log_softmax(logits, -1)
-            token = sampler.next(logits)
-            if token in self.loaded.end_ids:
-                reason = "stop"
-                break
-            ids.append(token)
-            text = tokenizer.decode(ids, skip_special_tokens=True)
-            # A character of several tokens is shown once it is whole.
-            fresh = "" if text.endswith("\ufffd") else text[len(shown) :]
-            shown += fresh
-            event = TokenEvent(fresh, token, float(logprobs[token]), _top(logprobs, tokenizer))
-            tokens.append(event)
-            first_ms = first_ms or (time.monotonic() - started) * 1000
+    ) -> Answer:
+        """The answer, with as much of the images as memory holds. Raises StudioError."""
+        plan = FeedPlan(ask.variant.splitting)
+        notes: list[str] = []
+        begun = False
+
+        def forward(event: EngineEvent) -> None:
+            nonlocal begun
+            begun = begun or not isinstance(event, StatusEvent)
             emit(event)
-            if loops(ids):
-                reason = "loop"
-                break
-            step = torch.tensor([[token]], device=logits.device)
-            mask = torch.ones((1, len(keys) + 1), dtype=torch.long, device=logits.device)
-            logits = self._forward({"input_ids": step, "attention_mask": mask}, cache, None)
-            keys.append((token, "", 0))
-        return tokens, reason, first_ms, tokenizer.decode(ids, skip_special_tokens=True)
+
+        while True:
+            given = prepare(self.loaded.feeder, ask, images, plan)
+            lacking = self._lacking(ask, given, recorder is not None)
+            if not lacking:
+                try:
+                    with translated():
+                        answer = self._run(ask, given, cancel, recorder, forward, started)
+                    return replace(answer, notes=(*notes, *answer.notes))
+                except OutOfMemory as failure:
+                    if begun:
+                        raise
+                    lacking = failure.message
+            # Outside the except block, so that the failed attempt's tensors are let go first.
+            self._let_go()
+            step = smaller(plan, given)
+            if step is None:
+                raise OutOfMemory(lacking, "Use fewer or smaller images, or a shorter conversation.")
+            plan, told = step
+            notes.append(told)
+            emit(StatusEvent(told))
+
+    def _lacking(self, ask: Ask, given: ModelInput, watched: bool) -> str:
+        """Empty where the forecast fits; otherwise what does not."""
+        model = self.loaded.model
+        need = forecast(model.config, given, ask.params.max_new_tokens, model.dtype.itemsize, watched).peak
+        free = free_bytes(model.device)
+        if need <= free:
+            return ""
+        return f"This needs about {size(need)} of memory and {size(free)} are free."
+
+    def _let_go(self) -> None:
+        self.prefixes.clear()
+        self.pooled.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _run(
+        self,
+        ask: Ask,
+        given: ModelInput,
+        cancel: CancelToken,
+        recorder: Recorder | None,
+        emit: Emit,
+        started: float,
+    ) -> Answer:
+        watching = recorder is not None
+        pooled_keys = self._pooled_keys(given, ask.variant)
+        keys = _keys(given, pooled_keys, self._made_by(ask.variant))
+        # A recording needs every token to pass through the model, so it takes no short cut.
+        name = f"{ask.conversation_id} {self._made_by(ask.variant)}" if ask.conversation_id else None
+        cache, kept = self.prefixes.take(None if watching else name, keys)
+        wanted = [at for at, fed in enumerate(given.fed) if fed.crop.token_positions[0] >= kept]
+
+        def looking(at: int, of: int) -> None:
+            emit(StatusEvent(f"Looking: part {at} of {of}."))
+
+        with (
+            torch.inference_mode(),
+            recorder.watch(self.loaded.model, given.crops) if recorder else nullcontext(),
+        ):
+            with stoppable(self.loaded.model, cancel):
+                features = self._encoder.encode(
+                    given,
+                    [given.fed[at] for at in wanted],
+                    [pooled_keys[at] for at in wanted],
+                    cancel,
+                    fresh=watching,
+                    tell=looking if len(wanted) > 1 else None,
+                )
+                logits = self._decoder.prefill(given.ids, kept, cache, _as_outputs(features))
+            decoded = self._decoder.decode(ask.params, logits, cache, given.ids, cancel, emit, plain=watching)
+        if not watching:
+            fed = [(token, "", 0) for token in decoded.fed]
+            self.prefixes.keep(name, [*keys, *fed], cache)
+        return _told(decoded, given, kept, started, self.loaded.feeder.image_seq_len)
 
 
-class _Pooled:
-    """What `mm_encoder_outputs` must look like for Idefics2: an object with the pooled tokens of each sample."""
-
-    def __init__(self, pooler_output: list[Tensor]) -> None:
-        self.pooler_output = pooler_output
-
-
-class _Turn:
-    """Waits for the device and tells how many are in front."""
-
-    def __init__(
-        self, line: _Line, guard: threading.Lock, events: queue.Queue[Any], cancel: CancelToken
-    ) -> None:
-        self._line, self._guard, self._events, self._cancel = line, guard, events, cancel
-
-    def __enter__(self) -> None:
-        with self._guard:
-            ahead = self._line.waiting
-            self._line.waiting += 1
-        if ahead:
-            self._events.put(StatusEvent(f"Waiting for the model: {ahead} before you."))
-        try:
-            while not self._line.lock.acquire(timeout=0.2):
-                self._cancel.raise_if_cancelled()
-        except BaseException:
-            self._leave()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._line.lock.release()
-        self._leave()
-
-    def _leave(self) -> None:
-        with self._guard:
-            self._line.waiting -= 1
-
-
-def _top(logprobs: Tensor, tokenizer: Any) -> tuple[TopToken, ...]:
-    values, found = logprobs.topk(TOP)
-    return tuple(
-        TopToken(tokenizer.decode([token]), token, value)
-        for token, value in zip(found.tolist(), values.tolist(), strict=True)
+def _told(decoded: Decoded, given: ModelInput, kept: int, started: float, per_crop: int) -> Answer:
+    now = time.monotonic()
+    notes = ("The answer began to repeat itself and was stopped.",) if decoded.reason == "loop" else ()
+    return Answer(
+        text=decoded.text,
+        tokens=decoded.tokens,
+        finish_reason=decoded.reason,
+        usage=Usage(len(given.ids), len(given.fed) * per_crop, len(decoded.tokens), kept),
+        first_token_ms=max(0.0, (decoded.first_at - started) * 1000) if decoded.first_at else 0.0,
+        total_ms=(now - started) * 1000,
+        notes=notes,
     )
+
+
+def _keys(given: ModelInput, pooled_keys: Sequence[str], made_by: str) -> list[Key]:
+    """Token ids, with each image token named by its crop: equal keys mean equal cache entries.
+
+    The first token is named by model and adapter, so that no entry of another is ever taken for one of this.
+    """
+    keys: list[Key] = [(token, "", 0) for token in given.ids]
+    for fed, name in zip(given.fed, pooled_keys, strict=True):
+        first, stop = fed.crop.token_positions
+        for at in range(first, stop):
+            keys[at] = (keys[at][0], name, at - first)
+    keys[0] = (keys[0][0], made_by, 0)
+    return keys
+
+
+def _as_outputs(features: Any) -> Any:
+    return None if features is None else {"image": Pooled([features])}
