@@ -127,3 +127,27 @@ def m003_chat(db: Database) -> None:
         "CREATE INDEX chat_part_blob ON chat_part(image_sha256)",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m006_traces(db: Database) -> None:
+    """Answers that were looked into: what was fed, and the recording as a blob (trace/store_format.py)."""
+    for statement in (
+        """CREATE TABLE inspection (
+            id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+            created_at TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL, model TEXT NOT NULL,
+            adapter TEXT, seconds REAL NOT NULL, trace_seconds REAL NOT NULL,
+            trace_sha256 TEXT NOT NULL REFERENCES blob(sha256),
+            tokens TEXT NOT NULL CHECK (json_valid(tokens)), words TEXT NOT NULL CHECK (json_valid(words)),
+            notes TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(notes)))""",
+        "CREATE INDEX inspection_session ON inspection(session_id, created_at)",
+        "CREATE INDEX inspection_blob ON inspection(trace_sha256)",
+        """CREATE TABLE inspection_image (
+            inspection_id TEXT NOT NULL REFERENCES inspection(id) ON DELETE CASCADE, ord INTEGER NOT NULL,
+            page_id TEXT NOT NULL REFERENCES page(id) ON DELETE CASCADE, sha256 TEXT NOT NULL,
+            x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
+            line TEXT CHECK (line IS NULL OR json_valid(line)),
+            piece_from INTEGER, piece_to INTEGER, PRIMARY KEY (inspection_id, ord))""",
+        "CREATE INDEX inspection_image_page ON inspection_image(page_id)",
+    ):
+        db.execute(statement)
