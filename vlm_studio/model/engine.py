@@ -169,7 +169,8 @@ class HFEngine:
             given = prepare(self.loaded.feeder, ask, images, FeedPlan(ask.variant.splitting))
             inputs, crops = batched(self.loaded.feeder, given)
             device = self.loaded.model.device
-            yield Opened(self.loaded.model, {k: v.to(device) for k, v in inputs.items()}, crops)
+            inputs = {name: value.to(device) for name, value in inputs.items()}
+            yield Opened(self.loaded.model, inputs, crops, self.loaded.feeder.tokenizer.decode)
 
     def image_tokens(self, images: Sequence[Image], variant: Variant) -> tuple[int, ...]:
         """How many tokens each image will cost with `variant`'s splitting: to be shown before asking."""
