@@ -1,0 +1,122 @@
+"""One engine for callers over the network: chat, forced log-probabilities, and what the model looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vlm_studio.core.answers import Answer, DoneEvent, EngineEvent, StatusEvent
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.conversation import Ask
+from vlm_studio.core.errors import Cancelled, GenerationFailed, TraceUnavailable
+from vlm_studio.core.ports import Engine, Recorder
+from vlm_studio.core.settings import Limits
+from vlm_studio.model.trace_wire import trace_to_json
+from vlm_studio.serve import replies
+from vlm_studio.serve.calls import Call, Calls
+from vlm_studio.serve.metrics import Metrics
+from vlm_studio.serve.requests import ChatRequest, chat_request
+from vlm_studio.serve.stops import until
+
+CAPACITY = 64
+"""Generations that run or wait in the engine's line; more are told to come back."""
+
+
+@dataclass
+class Service:
+    """What the routes need. `recorder` makes a recorder for an Ask; None: nothing can be recorded here."""
+
+    engine: Engine
+    limits: Limits = field(default_factory=Limits)
+    adapters: Callable[[], Sequence[str]] = tuple
+    recorder: Callable[[Ask], Recorder] | None = None
+    calls: Calls = field(default_factory=lambda: Calls(CAPACITY))
+    metrics: Metrics = field(default_factory=Metrics)
+    started: int = field(default_factory=lambda: int(time.time()))
+
+    def __post_init__(self) -> None:
+        self.metrics.watch("generations_running", "Running or waiting", lambda: len(self.calls.running))
+
+    def models(self) -> dict[str, Any]:
+        return replies.model_list(self.engine.card, self.adapters(), self.started)
+
+    def parse(self, body: bytes, client: str) -> ChatRequest:
+        """Raises StudioError. Decodes images, so it belongs on a thread."""
+        return chat_request(body, self.engine.card.name, self.adapters(), self.limits, client)
+
+    async def begin(self, request: ChatRequest, body: bytes, client: str, key: str) -> Call:
+        """Raises Busy, or InvalidRequest for a key that came with another body."""
+
+        def work(cancel: CancelToken) -> Iterator[EngineEvent]:
+            return self._counted(request, cancel)
+
+        scoped = f"{client}/{key}" if key else ""
+        call, _ = await self.calls.begin(scoped, hashlib.sha256(body).hexdigest(), work)
+        return call
+
+    def _counted(self, request: ChatRequest, cancel: CancelToken) -> Iterator[EngineEvent]:
+        # The engine is stopped by its caller or by a stop text; only the first is a cancelled call.
+        inner = _Either(cancel)
+        try:
+            for event in until(self.engine.stream(request.ask, request.images, inner), request.stop, inner):
+                if isinstance(event, DoneEvent):
+                    self.metrics.generated(event.answer)
+                yield event
+        except Exception as error:
+            self.metrics.failed(error)
+            raise
+
+    def logprobs(self, request: ChatRequest, continuation: Sequence[int]) -> list[float]:
+        """Natural log-probabilities of forced tokens. Blocks; belongs on a thread."""
+        found: np.ndarray = self.engine.logprobs(request.ask, request.images, continuation)
+        return [float(v) for v in found]
+
+    def inspect(self, request: ChatRequest, cancel: CancelToken) -> tuple[Answer, dict[str, Any]]:
+        """(answer, trace as JSON). Blocks; belongs on a thread. Raises TraceUnavailable."""
+        if self.recorder is None:
+            raise TraceUnavailable("This server records nothing.", "Ask without /v1/inspect.")
+        recorder = self.recorder(request.ask)
+        events = self.engine.stream(request.ask, request.images, cancel, recorder)
+        answer = answer_of(list(events))
+        trace = recorder.result()
+        if trace is None:
+            raise TraceUnavailable("Nothing was recorded: no image went in.", "Send an image part.")
+        self.metrics.generated(answer)
+        return answer, trace_to_json(trace)
+
+
+class _Either(CancelToken):
+    """Cancelled by itself or together with `outer`."""
+
+    __slots__ = ("_outer",)
+
+    def __init__(self, outer: CancelToken) -> None:
+        super().__init__()
+        self._outer = outer
+
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set() or self._outer.cancelled
+
+    def raise_if_cancelled(self) -> None:
+        if self.cancelled:
+            raise Cancelled("Stopped.", "The caller left.")
+
+
+def answer_of(events: Sequence[EngineEvent | None]) -> Answer:
+    """The answer that ends a stream. Raises GenerationFailed where there is none."""
+    done = [event for event in events if isinstance(event, DoneEvent)]
+    if len(done) != 1:
+        raise GenerationFailed("The engine gave no answer.", "Try again; the log has the details.")
+    return done[0].answer
+
+
+def status_line(event: EngineEvent | None) -> bytes:
+    """An SSE comment: keeps the connection alive, and tells clients of ours how far it is."""
+    text = event.message if isinstance(event, StatusEvent) else "still working"
+    return f": {' '.join(text.split())}\n\n".encode()
