@@ -29,6 +29,7 @@ from vlm_studio.store.transfer import Transfer
 from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
+from vlm_studio.tasks.documents_terms import Rarity
 from vlm_studio.tasks.live import LiveRuns
 from vlm_studio.tasks.sessions import Sessions
 from vlm_studio.tasks.transcribe import Transcriber
@@ -91,7 +92,7 @@ class Studio:
             self.chat_store,
             self.blobs,
             self.live,
-            Answerer(lambda _: self.engine, self.transcriber, find_on_images),
+            Answerer(lambda _: self.engine, self.transcriber, functools.partial(find_on_images, lambda: self.rarity)),
             self.settings.limits,
         )
 
@@ -109,6 +110,11 @@ class Studio:
         )
         made.contents["chat"] = lambda owner, session_id: self.chats.entries(owner, session_id)
         return made
+
+    @cached_property
+    def rarity(self) -> Rarity:
+        """How telling words are, for questions over documents."""
+        return Rarity(self.settings.assets_dir / "words" / "words.tsv.gz")
 
     @cached_property
     def engine(self) -> Engine:

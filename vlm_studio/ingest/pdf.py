@@ -15,12 +15,16 @@ from typing import IO, Any
 
 from vlm_studio.core.documents import Box, Word
 from vlm_studio.core.errors import DamagedFile, FileTooLarge, PasswordNeeded, StudioError, UnsupportedFile
+from vlm_studio.core.passages import PageText, PageWord
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.pdf_worker import read_message, write_message
 
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 60.0
+
+TEXT_LAYER = "text layer"
+"""`PageText.source` of words that the PDF itself carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,19 @@ class PdfPage:
     height_px: int
     dpi: float
     words: tuple[PdfWord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PdfText:
+    """The text layer of a page, what of it no eye can see left out."""
+
+    page: PageText
+    hidden: int
+    """Words left out because the page shows no ink where they stand."""
+    pictured: float
+    """Share of the page that pictures cover, 0..1."""
+    blank: bool
+    """Whether the page shows nothing at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +166,20 @@ class PdfFile:
             for x0, y0, x1, y1, text, block, line, _ in header["words"]
         )
         return PdfPage(index, image, int(header["width"]), int(header["height"]), float(header["dpi"]), words)
+
+    def text(self, index: int) -> PdfText:
+        """What can be read on page `index` (0-based) without a reader; quick, nothing is kept of its image."""
+        header, _ = self._ask({"op": "text", "index": index})
+        words = tuple(
+            PageWord(str(text), Box(x0, y0, x1, y1), int(line), float(size), bool(bold))
+            for x0, y0, x1, y1, text, line, size, bold in header["words"]
+        )
+        return PdfText(
+            PageText(index, float(header["width"]), float(header["height"]), "pt", words, TEXT_LAYER),
+            int(header["hidden"]),
+            float(header["pictured"]),
+            bool(header["blank"]),
+        )
 
     def tables(self, index: int) -> list[list[tuple[int, int, str, Box]]]:
         """Tables of a page: cells as (row, column, text, box in points of the displayed page)."""

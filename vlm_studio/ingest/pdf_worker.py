@@ -12,7 +12,7 @@ import struct
 import sys
 from typing import IO, Any
 
-from vlm_studio.ingest import invisible_text
+from vlm_studio.ingest import invisible_text, page_text
 
 POINTS_PER_INCH = 72.0
 MAX_DPI = 220.0
@@ -79,6 +79,10 @@ class Worker:
             "words": words,
         }
         return header, pixmap.tobytes("jpeg", jpg_quality=90)
+
+    def do_text(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """What can be read on a page, in points as displayed, without keeping an image of it."""
+        return page_text.read(self.pymupdf, self.document[request["index"]]), b""
 
     def do_tables(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Cells of ruled and aligned tables as [row, column, text, box in points as displayed]."""
