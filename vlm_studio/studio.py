@@ -17,10 +17,12 @@ from typing import Any
 
 from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import Settings
+from vlm_studio.model.characters import ALPHABET
 from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
 from vlm_studio.store.chat_store import ChatStore
 from vlm_studio.store.database import Database
+from vlm_studio.store.inspection_store import InspectionStore
 from vlm_studio.store.search import SearchIndex
 from vlm_studio.store.session_facts import session_facts
 from vlm_studio.store.session_store import SessionStore
@@ -30,6 +32,8 @@ from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
 from vlm_studio.tasks.documents_terms import Rarity
+from vlm_studio.tasks.inspect import Inspections
+from vlm_studio.tasks.inspect_look import Looking
 from vlm_studio.tasks.live import LiveRuns
 from vlm_studio.tasks.sessions import Sessions
 from vlm_studio.tasks.transcribe import Transcriber
@@ -119,10 +123,32 @@ class Studio:
     @cached_property
     def engine(self) -> Engine:
         """The language model: loaded at first use. Raises ModelUnavailable."""
+        if self.settings.model.startswith(("http://", "https://")):
+            remote: Engine = lazily("vlm_studio.model.remote", "RemoteEngine")(
+                self.settings.model, self.settings.engine_api_key
+            )
+            return remote
         load = lazily("vlm_studio.model.catalog", "load_nano")
         loaded = load(self.settings.assets_dir, self.settings.cache_dir)
         made: Engine = lazily("vlm_studio.model.engine", "HFEngine")(loaded)
         return made
+
+    @cached_property
+    def inspections(self) -> Inspections:
+        tracer = lazily("vlm_studio.trace.tracer", "EngineTracer")
+        return Inspections(
+            lambda: (self.engine, tracer(self.engine, ALPHABET)),
+            lambda: self.transcriber.finder,
+            self.session_store,
+            InspectionStore(self.database, self.session_store, self.blobs, self.index),
+            self.blobs,
+            self.live,
+            self.settings.limits,
+        )
+
+    @cached_property
+    def looking(self) -> Looking:
+        return Looking(self.inspections)
 
     def choose_reader(self) -> tuple[str, str]:
         """The reader that `auto` is here, and why: the one whose measured error rate is lower."""

@@ -42,6 +42,10 @@ class Settings:
     offline: bool = False
     auth: str = ""
     """``user:password[,user:password]``; empty: one local owner."""
+    api_keys: str = ""
+    """``name:key[,name:key]``: who may use ``serve`` and read ``/metrics``; keys of 16 characters or more."""
+    log: str = "text"
+    """``text``, or ``json``: one object a line, without names, contents and addresses."""
     demo: bool = False
     """Shared Space: rows are keyed to visitors, sessions are temporary, quotas apply."""
     limits: Limits = Limits()

@@ -115,8 +115,10 @@ def _add(api: FastAPI, service: Service, access: Access, method: str, path: str,
             later = {"Retry-After": "1"} if status in {429, 503} else {}
             response = JSONResponse(body, status, headers=later)
         response.headers["X-Content-Type-Options"] = "nosniff"
-        service.metrics.answered(method, path, response.status_code, time.monotonic() - began)
-        log.info("%s %s %d %.0f ms", method, path, response.status_code, (time.monotonic() - began) * 1000)
+        seconds = time.monotonic() - began
+        service.metrics.answered(method, path, response.status_code, seconds)
+        fields = {"method": method, "route": path, "status": response.status_code, "ms": round(seconds * 1000)}
+        log.info("answered", extra={"fields": fields})
         return response
 
     api.add_api_route(path, route, methods=[method])
