@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vlm_studio import __version__
 from vlm_studio.core.errors import StudioError
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="log what happens to stderr")
+    parser.add_argument("--engine", metavar="URL", help="use the model behind an OpenAI-compatible API")
     subparsers = parser.add_subparsers(dest="command", required=True)
     for name in COMMANDS:
         if importlib.util.find_spec(f"vlm_studio.{name}") is not None:
@@ -46,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         getattr(stream, "reconfigure", lambda **_: None)(encoding="utf-8", errors="replace")
     try:
         settings = Settings.from_env(os.environ)
+        settings = replace(settings, model=args.engine or settings.model)
     except ValueError as error:
         parser.error(str(error))
     studio = importlib.import_module("vlm_studio.studio").Studio(settings)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 
-from tests.serve.scripted import ScriptedEngine, ScriptedRecorder
+from tests.serve.scripted import ScriptedEngine
 from vlm_studio.core.settings import Settings
 from vlm_studio.serve.access import Access
 from vlm_studio.serve.api import build_api
@@ -42,7 +42,7 @@ def engine() -> ScriptedEngine:
 
 @pytest.fixture
 def service(engine: ScriptedEngine) -> Service:
-    return Service(engine, adapters=lambda: ("reading",), recorder=lambda ask: ScriptedRecorder())
+    return Service(engine, adapters=lambda: ("reading",))
 
 
 @pytest.fixture

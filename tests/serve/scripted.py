@@ -20,7 +20,8 @@ from vlm_studio.core.answers import (
     Usage,
 )
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.conversation import Ask
+from vlm_studio.core.conversation import Ask, Variant
+from vlm_studio.core.documents import LineReading
 from vlm_studio.core.ports import ModelCard, Recorder
 from vlm_studio.core.traces import Trace
 
@@ -40,7 +41,6 @@ class ScriptedEngine:
     asks: list[Ask] = field(default_factory=list)
     images: list[Mapping[str, Image]] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
-    trace: Trace | None = None
     card: ModelCard = CARD
 
     def stream(
@@ -74,26 +74,32 @@ class ScriptedEngine:
                 )
             )
             yield said[-1]
-        if recorder is not None:
-            recorder.trace = self.trace  # type: ignore[attr-defined]
         text = "".join(t.text for t in said)
         yield DoneEvent(Answer(text, tuple(said), reason, Usage(10, 4, len(said), 3), 5.0, 9.0, ("A note.",)))
 
     def logprobs(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> np.ndarray:
         return np.array([-float(t) / 10 for t in continuation])
 
+    def read(
+        self, strips: Sequence[Image], cancel: CancelToken, variant: Variant | None = None
+    ) -> Iterator[LineReading]:
+        for strip in strips:
+            yield LineReading(f"{variant and variant.adapter} {strip.width}", 0.5, (), "scripted", ("faint",))
 
-class ScriptedRecorder:
-    """Holds whatever trace the scripted engine puts there."""
 
-    def __init__(self) -> None:
-        self.trace: Trace | None = None
+class ScriptedTracer:
+    """Gives the same trace whatever it is asked, and remembers what that was."""
 
-    def watch(self, model: object, crops: object) -> None:
-        raise AssertionError("a scripted engine has no model to watch")
+    def __init__(self, trace: Trace) -> None:
+        self.kept = trace
+        self.asked: list[tuple[tuple[int, ...], tuple[int, ...] | None]] = []
 
-    def result(self) -> Trace | None:
-        return self.trace
+    def trace(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> Trace:
+        self.asked.append((tuple(continuation), None))
+        return self.kept
 
-    def take(self, trace: Trace) -> None:
-        self.trace = trace
+    def gradients(
+        self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int], tokens: Sequence[int]
+    ) -> Trace:
+        self.asked.append((tuple(continuation), tuple(tokens)))
+        return self.kept

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 
 from tests.serve.conftest import Running
-from tests.serve.scripted import CARD, ScriptedEngine, ScriptedRecorder
+from tests.serve.scripted import CARD, ScriptedEngine, ScriptedTracer
 from vlm_studio.core.answers import Answer, DoneEvent, StatusEvent, TokenEvent
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import Ask, GenParams, ImagePart, TextPart, Turn, Variant
@@ -39,8 +39,8 @@ IMAGES = {"a": Image.new("RGB", (5, 4), "red"), "b": Image.new("RGB", (6, 4), "b
 PLAIN = Ask((Turn("user", (TextPart("Read."),)),))
 
 
-def answer(engine: RemoteEngine, ask: Ask = PLAIN, **given: object) -> Answer:
-    *events, done = list(engine.stream(ask, given.pop("images", {}), CancelToken(), **given))  # type: ignore[arg-type]
+def answer(engine: RemoteEngine, ask: Ask = PLAIN, images: dict[str, Image.Image] | None = None) -> Answer:
+    *events, done = list(engine.stream(ask, images or {}, CancelToken()))
     assert isinstance(done, DoneEvent)
     assert tuple(e for e in events if isinstance(e, TokenEvent)) == done.answer.tokens
     return done.answer
@@ -93,15 +93,29 @@ def trace() -> Trace:
     )
 
 
-def test_what_it_looked_at_comes_back(serve: Serve, service: Service, engine: ScriptedEngine) -> None:
-    engine.trace, recorder = trace(), ScriptedRecorder()
-    assert answer(RemoteEngine(f"{serve(service)}/v1"), recorder=recorder).text == "The cat sat."
-    got = recorder.result()
-    assert got is not None and got.crops == engine.trace.crops and got.pooled is not None
+def test_what_it_looked_at_comes_back(serve: Serve, service: Service) -> None:
+    tracer = service.tracer = ScriptedTracer(trace())
+    remote = RemoteEngine(f"{serve(service)}/v1")
+    got = remote.trace(ASK, IMAGES, [5, 6])
+    assert got.crops == trace().crops and got.pooled is not None
     for name in ("perceiver", "decoder", "perceiver_latents"):
-        sent, came = getattr(engine.trace, name), getattr(got, name)
+        sent, came = getattr(tracer.kept, name), getattr(got, name)
         assert came.dtype == sent.dtype and np.array_equal(came, sent)
     assert got.pooled.says == trace().pooled.says  # type: ignore[union-attr]
+    remote.gradients(ASK, IMAGES, [5, 6], [1])
+    assert tracer.asked == [((5, 6), None), ((5, 6), (1,))]
+    with pytest.raises(InvalidRequest):
+        remote.gradients(ASK, IMAGES, [5, 6], [2])
+    service.tracer = None
+    with pytest.raises(TraceUnavailable):
+        remote.trace(ASK, IMAGES, [5, 6])
+
+
+def test_strips_are_read_in_order_and_in_batches(serve: Serve, service: Service) -> None:
+    strips = [Image.new("L", (8 + n, 6)) for n in range(40)]
+    found = list(RemoteEngine(f"{serve(service)}/v1").read(strips, CancelToken(), Variant(adapter="reading")))
+    assert [r.text for r in found] == [f"reading {8 + n}" for n in range(40)]
+    assert found[0].warnings == ("faint",) and found[0].confidence == 0.5
 
 
 @pytest.mark.parametrize(
@@ -227,7 +241,7 @@ def test_any_server_of_the_api_will_do(other: Callable[..., RemoteEngine]) -> No
     got = answer(engine)
     assert (got.text, got.finish_reason, got.usage.prompt_tokens) == ("A cat", "length", 7)
     assert engine.card.name == "llava" and engine.card.sees_pictures
-    with pytest.raises(InvalidRequest, match="probability"):
+    with pytest.raises(InvalidRequest, match="look into"):
         engine.logprobs(PLAIN, {}, [1])
 
 

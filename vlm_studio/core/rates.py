@@ -14,9 +14,7 @@ _NAMES = 10_000
 class Rates:
     """Up to `burst` at once and `per_minute` in the long run, for each name apart. Thread-safe."""
 
-    def __init__(
-        self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute, self.burst = per_minute, burst
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()

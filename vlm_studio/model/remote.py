@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlm_studio.core.answers import Answer, DoneEvent, EngineEvent, StatusEvent, TokenEvent
+from vlm_studio.core.answers import DoneEvent, EngineEvent, StatusEvent, TokenEvent
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.conversation import Ask
+from vlm_studio.core.conversation import Ask, Variant
+from vlm_studio.core.documents import LineReading
 from vlm_studio.core.errors import GenerationFailed, InvalidRequest, StudioError
 from vlm_studio.core.ids import new_id
 from vlm_studio.core.ports import ModelCard, Recorder
+from vlm_studio.core.traces import Trace
 from vlm_studio.model import remote_wire as wire
 from vlm_studio.model.remote_http import Again, Server
 from vlm_studio.model.trace_wire import trace_from_json
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BATCH = 32
 CHAT = "/chat/completions"
 TRIES = 5
 """Attempts at one request; the pauses between them are 0.5, 1, 2 and 4 seconds."""
@@ -68,16 +71,13 @@ class RemoteEngine:
         cancel: CancelToken,
         recorder: Recorder | None = None,
     ) -> Iterator[EngineEvent]:
-        """As the port says. A recorder with `take(trace)` is given what a server of ours recorded."""
+        """As the port says. A recorder cannot watch a model elsewhere and stays empty: see `trace`."""
         events: queue.Queue[EngineEvent | StudioError | None] = queue.Queue()
         key = new_id()
 
         def work() -> None:
             try:
-                if hasattr(recorder, "take") and self._known().ours:
-                    self._inspect(ask, images, cancel, recorder, events.put)
-                else:
-                    self._converse(ask, images, cancel, key, events.put)
+                self._converse(ask, images, cancel, key, events.put)
             except StudioError as failure:
                 events.put(failure)
             except Exception as failure:
@@ -100,15 +100,48 @@ class RemoteEngine:
 
     def logprobs(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> np.ndarray:
         """Only a server of ours knows this. Raises InvalidRequest with another one."""
+        found = self._forced("/logprobs", ask, images, continuation)
+        return np.asarray(found["logprobs"], dtype=np.float64)
+
+    def trace(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> Trace:
+        """What the model looked at for given tokens. Raises TraceUnavailable, InvalidRequest."""
+        return trace_from_json(self._forced("/inspect", ask, images, continuation)["trace"])
+
+    def gradients(
+        self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int], tokens: Sequence[int]
+    ) -> Trace:
+        """The same weighted by what speaks for the tokens at places `tokens` of `continuation`."""
+        found = self._forced("/inspect", ask, images, continuation, tokens=list(tokens))
+        return trace_from_json(found["trace"])
+
+    def read(
+        self, strips: Sequence[Image], cancel: CancelToken, variant: Variant | None = None
+    ) -> Iterator[LineReading]:
+        """One reading per strip, in order, `BATCH` strips a request. Raises InvalidRequest with a foreign server."""
+        told = self._ours("read strips of writing")
+        chosen = variant or Variant(told.model)
+        for start in range(0, len(strips), BATCH):
+            cancel.raise_if_cancelled()
+            body = wire.read_body(strips[start : start + BATCH], told.model, chosen)
+            found = self._patiently(cancel, lambda body=body: self.server.post("/read", body, new_id()))
+            yield from wire.readings(found, told.model)
+
+    def _forced(
+        self, path: str, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int], **more: Any
+    ) -> dict[str, Any]:
+        told = self._ours("look into its model")
+        body = wire.request_body(ask, images, told.model, ours=True)
+        body |= {"continuation": list(continuation), **more}
+        found: dict[str, Any] = self._patiently(CancelToken(), lambda: self.server.post(path, body, new_id()))
+        return found
+
+    def _ours(self, what: str) -> _Told:
         told = self._known()
         if not told.ours:
             raise InvalidRequest(
-                "That server does not tell the probability of given words.",
-                "Use a server that runs python -m vlm_studio serve.",
+                f"That server does not {what}.", "Use one that runs python -m vlm_studio serve."
             )
-        body = {**wire.request_body(ask, images, told.model, ours=True), "continuation": list(continuation)}
-        found = self._patiently(CancelToken(), lambda _: self.server.post("/logprobs", body, new_id()))
-        return np.asarray(found["logprobs"], dtype=np.float64)
+        return told
 
     def _known(self) -> _Told:
         with self._lock:
@@ -130,7 +163,7 @@ class RemoteEngine:
         }
         reply = wire.Reply()
 
-        def attempt(status: Any) -> None:
+        def attempt() -> None:
             reply.begin_again()
             for value in self.server.stream(CHAT, body, key, ask.variant.adapter or ""):
                 if cancel.cancelled:
@@ -146,24 +179,11 @@ class RemoteEngine:
         self._patiently(cancel, attempt, emit)
         emit(DoneEvent(reply.answer(cancelled=cancel.cancelled)))
 
-    def _inspect(
-        self, ask: Ask, images: Mapping[str, Image], cancel: CancelToken, recorder: Any, emit: Any
-    ) -> None:
-        body = wire.request_body(ask, images, self._known().model, ours=True)
-        body |= {"logprobs": True, "top_logprobs": 5}
-        emit(StatusEvent("The server answers and records; the words come when it has finished."))
-        value = self._patiently(cancel, lambda _: self.server.post("/inspect", body, new_id()), emit)
-        answer: Answer = wire.whole_answer(value["completion"])
-        recorder.take(trace_from_json(value["trace"]))
-        for token in answer.tokens:
-            emit(token)
-        emit(DoneEvent(answer))
-
     def _patiently(self, cancel: CancelToken, attempt: Any, emit: Any = None) -> Any:
         """`attempt`, made again after a pause while the server is busy or gone. Raises what it is in the end."""
         for number in range(1, TRIES + 1):
             try:
-                return attempt(None)
+                return attempt()
             except Again as again:
                 if number == TRIES or not again.resumable or cancel.cancelled:
                     raise again.error() from again

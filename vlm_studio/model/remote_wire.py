@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlm_studio.core.answers import Answer, FinishReason, TokenEvent, TopToken, Usage
-from vlm_studio.core.conversation import Ask, ImagePart, Part
+from vlm_studio.core.conversation import Ask, ImagePart, Part, Variant
+from vlm_studio.core.documents import LineReading
 from vlm_studio.core.errors import GenerationFailed, InvalidRequest, ModelUnavailable
 from vlm_studio.core.ports import ModelCard
 
@@ -91,7 +92,7 @@ class Reply:
         if isinstance(value.get("usage"), dict):
             self._usage = _usage(value["usage"])
         for choice in value.get("choices") or ():
-            for token in _tokens(choice, "delta"):
+            for token in _tokens(choice):
                 if self._again < len(self.tokens):
                     if self.tokens[self._again].text != token.text:
                         raise GenerationFailed("The server began another answer.", "Ask again.")
@@ -116,13 +117,17 @@ class Reply:
         return (time.monotonic() - self._started) * 1000
 
 
-def whole_answer(value: Mapping[str, Any]) -> Answer:
-    """A completion that came in one piece."""
-    choice = value["choices"][0]
-    return _answer(
-        _tokens(choice, "message"), str(choice["finish_reason"]), _usage(value.get("usage") or {}),
-        choice.get("vlm_studio") or {},
-    )  # fmt: skip
+def read_body(strips: Sequence[Image], model: str, variant: Variant) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": model, "images": [data_uri(strip) for strip in strips]}
+    if variant.adapter:
+        body |= {"model": f"{model}:{variant.adapter}", "adapter_scale": variant.adapter_scale}
+    return body
+
+
+def readings(value: Mapping[str, Any], reader: str) -> Iterator[LineReading]:
+    for entry in value["readings"]:
+        warnings = tuple(str(warning) for warning in entry.get("warnings") or ())
+        yield LineReading(str(entry["text"]), float(entry["confidence"]), (), reader, warnings)
 
 
 def stopped(tokens: Sequence[TokenEvent], total_ms: float) -> Answer:
@@ -143,12 +148,12 @@ def _answer(tokens: Sequence[TokenEvent], reason: str, usage: Usage, extra: Mapp
     )
 
 
-def _tokens(choice: Mapping[str, Any], where: str) -> list[TokenEvent]:
+def _tokens(choice: Mapping[str, Any]) -> list[TokenEvent]:
     """Tokens with what is known of them; text without log-probabilities is one token."""
     listed = (choice.get("logprobs") or {}).get("content")
     if listed:
         return [_token(entry) for entry in listed]
-    text = (choice.get(where) or {}).get("content") or ""
+    text = (choice.get("delta") or {}).get("content") or ""
     return [TokenEvent(text, UNKNOWN_TOKEN, 0.0)] if text else []
 
 

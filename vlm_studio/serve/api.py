@@ -16,15 +16,15 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from vlm_studio import __version__
 from vlm_studio.core.answers import DoneEvent, TokenEvent
-from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.errors import Cancelled, StudioError
 from vlm_studio.core.ids import new_id
 from vlm_studio.core.settings import Settings
 from vlm_studio.serve import replies
 from vlm_studio.serve.access import Access, Denied
 from vlm_studio.serve.calls import Call
+from vlm_studio.serve.fields import wrong
 from vlm_studio.serve.guards import BodyLimit
-from vlm_studio.serve.requests import ChatRequest, forced_tokens
+from vlm_studio.serve.requests import ChatRequest, token_list
 from vlm_studio.serve.service import Service, answer_of, status_line
 
 log = logging.getLogger(__name__)
@@ -68,18 +68,18 @@ def build_api(service: Service, access: Access, settings: Settings) -> FastAPI:
 
     async def logprobs(request: Request, client: str) -> Response:
         body, parsed = await _parsed(service, request, client)
-        found = await run_in_threadpool(service.logprobs, parsed, forced_tokens(body))
+        found = await run_in_threadpool(service.logprobs, parsed, _continuation(body))
         return JSONResponse({"object": "logprobs", "model": parsed.model, "logprobs": found})
 
     async def inspect(request: Request, client: str) -> Response:
-        _, parsed = await _parsed(service, request, client)
-        cancel = CancelToken()
-        work = asyncio.ensure_future(run_in_threadpool(service.inspect, parsed, cancel))
-        answer, trace = await _unless_left(request, work, cancel.cancel)
-        head = {"id": f"inspect-{new_id()}", "created": int(time.time()), "model": parsed.model}
-        return JSONResponse(
-            {"completion": replies.completion(head, answer, answer.tokens, 5), "trace": trace}
-        )
+        body, parsed = await _parsed(service, request, client)
+        tokens = token_list(body, "tokens")
+        trace = await run_in_threadpool(service.inspect, parsed, _continuation(body), tokens)
+        return JSONResponse({"object": "trace", "model": parsed.model, "trace": trace})
+
+    async def read(request: Request, client: str) -> Response:
+        parsed = await run_in_threadpool(service.parse_strips, await request.body())
+        return JSONResponse({"object": "readings", "readings": await run_in_threadpool(service.read, parsed)})
 
     async def metrics(request: Request, client: str) -> Response:
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
@@ -91,6 +91,7 @@ def build_api(service: Service, access: Access, settings: Settings) -> FastAPI:
     _add(api, service, access, "DELETE", "/v1/chat/completions", stop)
     _add(api, service, access, "POST", "/v1/logprobs", logprobs)
     _add(api, service, access, "POST", "/v1/inspect", inspect)
+    _add(api, service, access, "POST", "/v1/read", read)
     api.add_exception_handler(HTTPException, _unknown)
     api.add_middleware(BodyLimit, limit=BODY_BYTES, seconds=BODY_SECONDS)
     if access.open:
@@ -117,7 +118,12 @@ def _add(api: FastAPI, service: Service, access: Access, method: str, path: str,
         response.headers["X-Content-Type-Options"] = "nosniff"
         seconds = time.monotonic() - began
         service.metrics.answered(method, path, response.status_code, seconds)
-        fields = {"method": method, "route": path, "status": response.status_code, "ms": round(seconds * 1000)}
+        fields = {
+            "method": method,
+            "route": path,
+            "status": response.status_code,
+            "ms": round(seconds * 1000),
+        }
         log.info("answered", extra={"fields": fields})
         return response
 
@@ -137,12 +143,19 @@ async def _parsed(service: Service, request: Request, client: str) -> tuple[byte
     return body, await run_in_threadpool(service.parse, body, client)
 
 
+def _continuation(body: bytes) -> tuple[int, ...]:
+    found = token_list(body, "continuation")
+    if found is None:
+        raise wrong("continuation", "a list of token ids")
+    return found
+
+
 async def _whole(request: Request, call: Call, parsed: ChatRequest, head: dict[str, Any]) -> Response:
     async def collect() -> list[Any]:
         return [event async for event in call.follow()]
 
     # Cancelling the collector makes it leave, and a call that nobody watches is stopped.
-    events = await _unless_left(request, asyncio.ensure_future(collect()), lambda: None)
+    events = await _unless_left(request, asyncio.ensure_future(collect()))
     answer = answer_of(events)
     if answer.finish_reason == "cancelled":
         raise Cancelled("The server is stopping.", "Try again in some seconds.")
@@ -150,8 +163,8 @@ async def _whole(request: Request, call: Call, parsed: ChatRequest, head: dict[s
     return JSONResponse(replies.completion(head, answer, answer.tokens, top))
 
 
-async def _unless_left(request: Request, work: asyncio.Future[Any], stop: Callable[[], None]) -> Any:
-    """What `work` gives; where the caller leaves first, `stop` is called and Cancelled raised."""
+async def _unless_left(request: Request, work: asyncio.Future[Any]) -> Any:
+    """What `work` gives; where the caller leaves first, it is cancelled and Cancelled raised."""
     left = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -160,9 +173,7 @@ async def _unless_left(request: Request, work: asyncio.Future[Any], stop: Callab
         raise Cancelled("The caller left.")
     finally:
         left.cancel()
-        if not work.done():
-            stop()
-            work.cancel()
+        work.cancel()
 
 
 async def _streamed(call: Call, parsed: ChatRequest, head: dict[str, Any]) -> AsyncIterator[bytes]:

@@ -187,9 +187,13 @@ class Calls:
         call.cancel.cancel()
         return True
 
-    async def drain(self, seconds: float) -> int:
-        """Take nothing new, let what runs end, stop the rest after `seconds`; how many had to be stopped."""
+    def close(self) -> None:
+        """Take nothing new from now on; what runs goes on."""
         self.draining = True
+
+    async def drain(self, seconds: float) -> int:
+        """Close, let what runs end, stop the rest after `seconds`; how many had to be stopped."""
+        self.close()
         waited = 0.0
         while self.running and waited < seconds:
             await asyncio.sleep(0.05)

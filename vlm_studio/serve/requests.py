@@ -20,6 +20,8 @@ from vlm_studio.serve import fields
 
 MESSAGES = 400
 IMAGES = 64
+STRIPS = 256
+TOKENS = 4096
 STOPS = 4
 TOP = 5
 """Alternatives that the engine keeps for each token."""
@@ -44,6 +46,14 @@ class ChatRequest:
     logprobs: bool = False
     top_logprobs: int = 0
     stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """Strips of writing to be read by one variant of the model."""
+
+    variant: Variant
+    strips: tuple[Image, ...]
 
 
 def chat_request(
@@ -81,15 +91,29 @@ def chat_request(
     )
 
 
-def forced_tokens(body: bytes) -> tuple[int, ...]:
-    """The `continuation` of a log-probability request. Raises InvalidRequest."""
-    found = fields.json_object(body).get("continuation")
+def read_request(body: bytes, model_name: str, adapters: Sequence[str], limits: Limits) -> ReadRequest:
+    """``{"model": ..., "images": [data URIs]}``. Raises as `chat_request` does."""
+    values = fields.json_object(body)
+    uris = values.get("images")
+    if not isinstance(uris, list) or not 1 <= len(uris) <= STRIPS:
+        raise fields.wrong("images", f"a list of 1 to {STRIPS} data URIs")
+    variant = _variant(fields.text(values, "model"), model_name, adapters, values)
+    return ReadRequest(
+        variant, tuple(_pixels(uri, f"images[{number}]", limits)[1] for number, uri in enumerate(uris))
+    )
+
+
+def token_list(body: bytes, name: str) -> tuple[int, ...] | None:
+    """The numbers under `name`; None where there are none. Raises InvalidRequest."""
+    found = fields.json_object(body).get(name)
+    if found is None:
+        return None
     if (
         not isinstance(found, list)
-        or not 1 <= len(found) <= 4096
+        or not 1 <= len(found) <= TOKENS
         or not all(isinstance(t, int) and not isinstance(t, bool) and 0 <= t < 2**31 for t in found)
     ):
-        raise fields.wrong("continuation", "a list of 1 to 4096 token ids")
+        raise fields.wrong(name, f"a list of 1 to {TOKENS} whole numbers")
     return tuple(found)
 
 
@@ -170,8 +194,17 @@ def _parts(content: Any, place: str, images: dict[str, Image], limits: Limits) -
 
 
 def _image(value: Any, place: str, images: dict[str, Image], limits: Limits) -> ImagePart:
-    """Raises InvalidRequest for an address or a path: only bytes that came with the request are looked at."""
     uri = value.get("url") if isinstance(value, dict) else value
+    sha256, image = _pixels(uri, place, limits)
+    if sha256 not in images and len(images) >= IMAGES:
+        raise InvalidRequest(f"There are more than {IMAGES} images.", "Send fewer.")
+    images[sha256] = image
+    return ImagePart(sha256)
+
+
+def _pixels(uri: Any, place: str, limits: Limits) -> tuple[str, Image]:
+    """(hash of the file, its pixels). Raises InvalidRequest for an address or a path: only bytes that came with the
+    request are looked at."""
     head = _DATA_URI.match(uri) if isinstance(uri, str) else None
     if head is None:
         raise InvalidRequest(
@@ -184,9 +217,4 @@ def _image(value: Any, place: str, images: dict[str, Image], limits: Limits) -> 
         data = base64.b64decode(uri[head.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
         raise fields.wrong(place, "an image in base64") from error
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 not in images:
-        if len(images) >= IMAGES:
-            raise InvalidRequest(f"There are more than {IMAGES} images.", "Send fewer.")
-        images[sha256] = open_image(data, place, limits)
-    return ImagePart(sha256)
+    return hashlib.sha256(data).hexdigest(), open_image(data, place, limits)

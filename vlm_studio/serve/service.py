@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from PIL.Image import Image
 
 from vlm_studio.core.answers import Answer, DoneEvent, EngineEvent, StatusEvent
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import Ask
-from vlm_studio.core.errors import Cancelled, GenerationFailed, TraceUnavailable
-from vlm_studio.core.ports import Engine, Recorder
+from vlm_studio.core.errors import Cancelled, GenerationFailed, InvalidRequest, TraceUnavailable
+from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import Limits
+from vlm_studio.core.traces import Trace
 from vlm_studio.model.trace_wire import trace_to_json
 from vlm_studio.serve import replies
 from vlm_studio.serve.calls import Call, Calls
 from vlm_studio.serve.metrics import Metrics
-from vlm_studio.serve.requests import ChatRequest, chat_request
+from vlm_studio.serve.requests import ChatRequest, ReadRequest, chat_request, read_request
 from vlm_studio.serve.stops import until
+
+
+class Tracer(Protocol):
+    """What the model looked at for each token of an answer; see trace/tracer.py."""
+
+    def trace(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> Trace: ...
+
+    def gradients(
+        self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int], tokens: Sequence[int]
+    ) -> Trace: ...
+
 
 CAPACITY = 64
 """Generations that run or wait in the engine's line; more are told to come back."""
@@ -29,12 +42,12 @@ CAPACITY = 64
 
 @dataclass
 class Service:
-    """What the routes need. `recorder` makes a recorder for an Ask; None: nothing can be recorded here."""
+    """What the routes need. Without a `tracer` nobody is told what the model looked at."""
 
     engine: Engine
     limits: Limits = field(default_factory=Limits)
     adapters: Callable[[], Sequence[str]] = tuple
-    recorder: Callable[[Ask], Recorder] | None = None
+    tracer: Tracer | None = None
     calls: Calls = field(default_factory=lambda: Calls(CAPACITY))
     metrics: Metrics = field(default_factory=Metrics)
     started: int = field(default_factory=lambda: int(time.time()))
@@ -48,6 +61,10 @@ class Service:
     def parse(self, body: bytes, client: str) -> ChatRequest:
         """Raises StudioError. Decodes images, so it belongs on a thread."""
         return chat_request(body, self.engine.card.name, self.adapters(), self.limits, client)
+
+    def parse_strips(self, body: bytes) -> ReadRequest:
+        """Raises StudioError. Decodes images, so it belongs on a thread."""
+        return read_request(body, self.engine.card.name, self.adapters(), self.limits)
 
     async def begin(self, request: ChatRequest, body: bytes, client: str, key: str) -> Call:
         """Raises Busy, or InvalidRequest for a key that came with another body."""
@@ -76,18 +93,25 @@ class Service:
         found: np.ndarray = self.engine.logprobs(request.ask, request.images, continuation)
         return [float(v) for v in found]
 
-    def inspect(self, request: ChatRequest, cancel: CancelToken) -> tuple[Answer, dict[str, Any]]:
-        """(answer, trace as JSON). Blocks; belongs on a thread. Raises TraceUnavailable."""
-        if self.recorder is None:
-            raise TraceUnavailable("This server records nothing.", "Ask without /v1/inspect.")
-        recorder = self.recorder(request.ask)
-        events = self.engine.stream(request.ask, request.images, cancel, recorder)
-        answer = answer_of(list(events))
-        trace = recorder.result()
-        if trace is None:
-            raise TraceUnavailable("Nothing was recorded: no image went in.", "Send an image part.")
-        self.metrics.generated(answer)
-        return answer, trace_to_json(trace)
+    def inspect(
+        self, request: ChatRequest, continuation: Sequence[int], tokens: Sequence[int] | None
+    ) -> dict[str, Any]:
+        """What the model looked at for given tokens, as JSON; with `tokens` (places) weighted by gradients.
+
+        Blocks; belongs on a thread. Raises TraceUnavailable.
+        """
+        if self.tracer is None:
+            raise TraceUnavailable("This server records nothing.", "Ask it without /v1/inspect.")
+        if tokens is None:
+            return trace_to_json(self.tracer.trace(request.ask, request.images, continuation))
+        if not all(place < len(continuation) for place in tokens):
+            raise InvalidRequest("tokens points behind the continuation.", "Count from 0.")
+        return trace_to_json(self.tracer.gradients(request.ask, request.images, continuation, tokens))
+
+    def read(self, request: ReadRequest) -> list[dict[str, Any]]:
+        """Readings of strips of writing, in order. Blocks; belongs on a thread."""
+        found = self.engine.read(request.strips, CancelToken(), request.variant)
+        return [{"text": r.text, "confidence": r.confidence, "warnings": list(r.warnings)} for r in found]
 
 
 class _Either(CancelToken):
