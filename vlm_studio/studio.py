@@ -128,10 +128,13 @@ class Studio:
                 self.settings.model, self.settings.engine_api_key
             )
             return remote
-        load = lazily("vlm_studio.model.catalog", "load_nano")
-        loaded = load(self.settings.assets_dir, self.settings.cache_dir)
-        made: Engine = lazily("vlm_studio.model.engine", "HFEngine")(loaded)
-        return made
+        chosen: Engine = self.engines.default
+        return chosen
+
+    @cached_property
+    def engines(self) -> Any:
+        """The `EngineShelf`: every model that can be chosen, each loaded at its first use."""
+        return lazily("vlm_studio.model.shelf", "EngineShelf")(self.settings)
 
     @cached_property
     def inspections(self) -> Inspections:

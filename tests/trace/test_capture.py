@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlm_studio.trace import capture
+from vlm_studio.trace import capture, geometry
 
 STEPS = 5
 PERCEIVER = "model.connector.perceiver_resampler.layers"
@@ -145,7 +145,7 @@ def test_gradients_speak_for_the_word_and_leave_the_model_as_it_was(
 
 def test_forecast_is_what_is_kept(tiny_model: Any, tiny_inputs: Any, tiny_crops: Any) -> None:
     _, trace = recorded(tiny_model, tiny_inputs, tiny_crops)
-    kept, moment = capture.forecast_bytes(2, 25, 4, 3, 4, 2, STEPS)
+    kept, moment = geometry.forecast_bytes(2, 25, 4, 3, 4, 2, STEPS)
     assert trace.perceiver_latents is not None
     assert kept == trace.perceiver.nbytes + trace.perceiver_latents.nbytes + trace.decoder.nbytes
     assert moment == 4 * 2 * 4 * 4 * 29

@@ -22,7 +22,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from vlm_studio.core.errors import TraceUnavailable
 from vlm_studio.core.traces import Crop, PooledTokens, Trace
-from vlm_studio.trace.maps import effective_rank, similarity, token_spans
+from vlm_studio.trace.maps import effective_rank, similarity
 
 TRACED = "vlm_studio_traced"
 
@@ -90,20 +90,34 @@ def attention_weights(
 @contextmanager
 def traced(model: Any, rows: int = 1) -> Iterator[None]:
     """Perceiver and decoder of `model` run through `traced_attention` inside, and as before afterwards."""
-    config = model.config
     last = _last_rows.set(rows)
     with _switching:
         AttentionInterface.register(TRACED, traced_attention)
         AttentionMaskInterface.register(TRACED, sdpa_mask)
-        before = {part: getattr(config, part)._attn_implementation for part in _PARTS}
     try:
-        for part in _PARTS:
-            getattr(config, part)._attn_implementation = TRACED
+        with _attention(model, TRACED):
+            yield
+    finally:
+        _last_rows.reset(last)
+
+
+@contextmanager
+def _attention(model: Any, name: str) -> Iterator[None]:
+    """Perceiver and decoder use the attention `name` inside.
+
+    Each module goes by the configuration it was built with, and a language model that was put in its place later
+    (nano's) has one of its own: not that of `model.config`.
+    """
+    configs = [getattr(model.config, part) for part in _PARTS]
+    configs += [m.config for n, m in model.named_modules() if _PERCEIVER.search(n) or _DECODER.search(n)]
+    before = [(config, config._attn_implementation) for config in {id(c): c for c in configs}.values()]
+    try:
+        for config, _ in before:
+            config._attn_implementation = name
         yield
     finally:
-        for part, name in before.items():
-            getattr(config, part)._attn_implementation = name
-        _last_rows.reset(last)
+        for config, was in before:
+            config._attn_implementation = was
 
 
 class AttentionRecorder:
@@ -162,7 +176,7 @@ class AttentionRecorder:
         layers = tuple(sorted(self._rows))
         rows = [np.stack(self._rows[layer]) for layer in layers]
         steps = min((len(r) for r in rows), default=0)
-        decoder = np.stack([r[:steps] for r in rows], axis=1) if steps else _nothing(4)[:, :, :, 0]
+        decoder = np.stack([r[:steps] for r in rows], axis=1) if steps else _nothing(3)
         return Trace(
             perceiver=perceiver,
             decoder=decoder,
@@ -290,7 +304,7 @@ def gradient_trace(
                 handles.append(module.register_forward_hook(keep("perceiver")))
             elif _DECODER.search(name):
                 handles.append(module.register_forward_hook(keep("decoder")))
-        with _eager(plain), torch.enable_grad(), _one_leaf(plain):
+        with _attention(plain, "eager"), torch.enable_grad(), _one_leaf(plain):
             logits = plain(**full, use_cache=False).logits[0].float()
             start = ids.shape[1] - 1
             scores = torch.log_softmax(logits[start : start + len(continuation)], -1)
@@ -351,19 +365,6 @@ def _speaking_for(weights: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _eager(model: Any) -> Iterator[None]:
-    config = model.config
-    before = {part: getattr(config, part)._attn_implementation for part in _PARTS}
-    try:
-        for part in _PARTS:
-            getattr(config, part)._attn_implementation = "eager"
-        yield
-    finally:
-        for part, name in before.items():
-            getattr(config, part)._attn_implementation = name
-
-
-@contextmanager
 def _one_leaf(model: Any) -> Iterator[None]:
     """Only the perceiver's latents ask for gradients inside: enough for every attention weight behind them,
     and no gradient is made for the billions of other numbers."""
@@ -396,28 +397,6 @@ def nearest_words(pooled: torch.Tensor, embeddings: torch.Tensor) -> np.ndarray:
 def layer_number(name: str) -> int:
     """The number after the last ``layers.`` in a module's name."""
     return int(re.findall(r"layers\.(\d+)", name)[-1])
-
-
-def forecast_bytes(
-    crops: int,
-    patches: int,
-    heads: int,
-    perceiver_layers: int,
-    latents: int,
-    decoder_layers: int,
-    tokens: int,
-) -> tuple[int, int]:
-    """(bytes kept, largest bytes for a moment) of recording one answer of `tokens` tokens: shown before it starts.
-
-    Kept: float16, heads averaged. For a moment: one perceiver layer of all heads and crops in float32.
-    """
-    kept = 2 * crops * latents * (perceiver_layers * (patches + latents) + tokens * decoder_layers)
-    return kept, 4 * crops * heads * latents * (patches + latents)
-
-
-def expected_tokens(crops: Sequence[Crop]) -> int:
-    """Length of the image-token axis of these crops."""
-    return token_spans(crops)[-1][1] if crops else 0
 
 
 def _nothing(dimensions: int) -> np.ndarray:

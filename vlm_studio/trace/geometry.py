@@ -154,6 +154,23 @@ def feed_cost(crops: Sequence[Crop], geometry: Geometry = IDEFICS2_8B) -> FeedCo
     )
 
 
+def forecast_bytes(
+    crops: int,
+    patches: int,
+    heads: int,
+    perceiver_layers: int,
+    latents: int,
+    decoder_layers: int,
+    tokens: int,
+) -> tuple[int, int]:
+    """(bytes kept, largest bytes for a moment) of recording one answer of `tokens` tokens: shown before it starts.
+
+    Kept: float16, heads averaged. For a moment: one perceiver layer of all heads and crops in float32.
+    """
+    kept = 2 * crops * latents * (perceiver_layers * (patches + latents) + tokens * decoder_layers)
+    return kept, 4 * crops * heads * latents * (patches + latents)
+
+
 def writing_size(lines: Sequence[Line], crops: Sequence[Crop]) -> WritingSize | None:
     """Heights of the lines in the model's pixels; None where there is no line."""
     heights = [max(_height_in(line.box, crop) for crop in crops) for line in lines]
