@@ -22,6 +22,8 @@ STOPPED = "Reading was stopped; the lines after this were not read."
 MIN_REGION = 8
 """Pixels of a side of a region that may be read."""
 LARGE_READER = "8b"
+ADAPTED = "+"
+"""Stands between a reader's name and the id of the adapter it wears."""
 STREAM_BATCH = 6
 """Strips read before the next events are sent: small enough to watch, large enough to be quick."""
 
@@ -54,12 +56,17 @@ class Transcriber:
         finder: LineFinder,
         readers: Mapping[str, Callable[[], Reader]],
         choose: Callable[[], tuple[str, str]],
+        adapted: Callable[[str], Reader] | None = None,
     ) -> None:
-        """`choose` says which reader `auto` is on this machine, and why."""
+        """`choose` says which reader `auto` is on this machine, and why.
+
+        `adapted` makes a reader that learned a hand, from its name: the base's, `ADAPTED`, the adapter's id.
+        """
         self.finder = finder
         self._make = dict(readers)
         self._made: dict[str, Reader] = {}
         self.choose = choose
+        self._adapted = adapted
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,6 +76,8 @@ class Transcriber:
         """Raises InvalidRequest for an unknown name, ModelUnavailable when it cannot run here."""
         if name in {"", "auto"}:
             name = self.choose()[0]
+        if ADAPTED in name and self._adapted is not None:
+            return self._adapted(name)
         if name == LARGE_READER and name not in self._make:
             raise ModelUnavailable(
                 "The reader 8b is Idefics2-8B: it wants a CUDA graphics card with 8 GB, which is not here.",

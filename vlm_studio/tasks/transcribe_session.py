@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,8 +97,11 @@ class TranscribeSessions:
         blobs: Blobs,
         live: LiveRuns,
         limits: Limits,
+        personal: Callable[[str, str, str], str] | None = None,
     ) -> None:
+        """`personal` gives (owner, session id, reader's name) the name of that reader with the owner's adapter."""
         self.transcriber = transcriber
+        self.personal = personal or (lambda owner, session_id, reader: reader)
         self.sessions, self.transcripts, self.blobs = sessions, transcripts, blobs
         self.live, self.limits = live, limits
         self._starting = threading.Lock()
@@ -146,6 +149,7 @@ class TranscribeSessions:
 
     def _start(self, owner: str, session_id: str, reader: str) -> LiveRun[object]:
         pages = self.sessions.pages(owner, session_id)
+        reader = self.personal(owner, session_id, reader)
 
         def work(cancel: CancelToken) -> Iterator[object]:
             for number, kept in enumerate(pages):
@@ -214,6 +218,7 @@ class TranscribeSessions:
         """One line with another reader; its reading becomes the newest version."""
         kept = self.transcripts.line(owner, line_id)
         image = self.image(owner, kept.page_id)
+        reader = self.personal(owner, self.sessions.page(owner, kept.page_id).session_id, reader)
         (read,) = self.transcriber.read_lines(
             image, [kept.line], self.transcriber.reader(reader), CancelToken()
         )
@@ -222,6 +227,7 @@ class TranscribeSessions:
     def read_region(self, owner: str, page_id: str, region: Box, reader: str) -> tuple[KeptLine, ...]:
         """Lines inside a region that a person marked, added to the page where they stand."""
         image = self.image(owner, page_id)
+        reader = self.personal(owner, self.sessions.page(owner, page_id).session_id, reader)
         found = self.transcriber.read_region(image, region, reader, CancelToken())
         return tuple(self.transcripts.add_line(owner, page_id, read) for read in found)
 
