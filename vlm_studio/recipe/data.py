@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vlm_studio.model import distort
 from vlm_studio.model.characters import encode, fold, prepare_strip
-from vlm_studio.recipe import distort
 from vlm_studio.recipe.synth import choose, draw_line, list_fonts
 from vlm_studio.recipe.texts import Texts
 
@@ -57,24 +57,6 @@ def load_copiste(folder: Path | None, validation: bool) -> list[RealLine]:
     return found
 
 
-def vary_real(line: RealLine, seed: int) -> np.ndarray:
-    """The line as another day's photograph might show it: uint8 RGB (h, w, 3)."""
-    rng = np.random.default_rng(seed)
-    picture = line.pixels.astype(np.float32) / 255
-    if rng.random() < 0.12:
-        return np.repeat(line.pixels[:, :, None], 3, axis=2)
-    paper = float(np.median(picture))
-    ink = np.clip(paper - picture, 0, 1)
-    bent = distort.thicken(distort.bend(ink, rng, 0.0, 0.8), rng)
-    sheet = np.full(bent.shape, rng.uniform(0.75, 1.0), np.float32)
-    if rng.random() < 0.3:
-        sheet = distort.rule(sheet, rng)
-    picture = np.clip(sheet - bent * rng.uniform(0.7, 1.5), 0, 1)
-    picture = distort.light(picture, rng) if rng.random() < 0.5 else picture
-    trimmed = distort.crop_to_ink(picture.astype(np.float32), np.clip(bent * 2, 0, 1), rng)
-    return distort.photograph(trimmed, rng)
-
-
 class Mixture:
     """An endless stream of samples: `real_share` real lines, the rest drawn, three fifths of those English."""
 
@@ -88,7 +70,7 @@ class Mixture:
         """One sample, or None where the dice gave nothing that can be drawn and read."""
         if rng.random() < self.real_share:
             line = rng.choice(self.real)
-            return self._checked(vary_real(line, rng.getrandbits(32)), line.text)
+            return self._checked(distort.vary(line.pixels, rng.getrandbits(32)), line.text)
         language = "en" if rng.random() < 0.65 else "fr"
         if language == "fr" and self.real and rng.random() < 0.3:
             text = rng.choice(self.real).text  # the same words in another hand

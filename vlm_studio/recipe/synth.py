@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vlm_studio.recipe import distort
+from vlm_studio.model import distort
 
 Rng = np.random.Generator
 

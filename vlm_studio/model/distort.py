@@ -123,3 +123,21 @@ def photograph(picture: np.ndarray, rng: Rng) -> np.ndarray:
         _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
         pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return pixels
+
+
+def vary(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """A real line, uint8 (H, W), as another day's photograph might show it: uint8 RGB (h, w, 3)."""
+    rng = np.random.default_rng(seed)
+    picture = pixels.astype(np.float32) / 255
+    if rng.random() < 0.12:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    paper = float(np.median(picture))
+    ink = np.clip(paper - picture, 0, 1)
+    bent = thicken(bend(ink, rng, 0.0, 0.8), rng)
+    sheet = np.full(bent.shape, rng.uniform(0.75, 1.0), np.float32)
+    if rng.random() < 0.3:
+        sheet = rule(sheet, rng)
+    picture = np.clip(sheet - bent * rng.uniform(0.7, 1.5), 0, 1)
+    picture = light(picture, rng) if rng.random() < 0.5 else picture
+    trimmed = crop_to_ink(picture.astype(np.float32), np.clip(bent * 2, 0, 1), rng)
+    return photograph(trimmed, rng)
