@@ -63,7 +63,13 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
 
 def make_service(studio: Studio, capacity: int = CAPACITY) -> Service:
     """The studio's engine with what is around it."""
-    return Service(engine=studio.engine, limits=studio.settings.limits, calls=Calls(capacity))
+    return Service(
+        engine=studio.engine,
+        limits=studio.settings.limits,
+        tracer=studio.tracer,
+        calls=Calls(capacity),
+        metrics=studio.metrics,
+    )
 
 
 def _loopback(host: str) -> bool:

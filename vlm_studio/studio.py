@@ -137,10 +137,21 @@ class Studio:
         return lazily("vlm_studio.model.shelf", "EngineShelf")(self.settings)
 
     @cached_property
+    def tracer(self) -> Any:
+        """What looks into `engine`; a server of ours does it itself."""
+        if hasattr(self.engine, "trace"):
+            return self.engine
+        return lazily("vlm_studio.trace.tracer", "EngineTracer")(self.engine, ALPHABET)
+
+    @cached_property
+    def metrics(self) -> Any:
+        """The `Metrics` of this process."""
+        return lazily("vlm_studio.serve.metrics", "Metrics")()
+
+    @cached_property
     def inspections(self) -> Inspections:
-        tracer = lazily("vlm_studio.trace.tracer", "EngineTracer")
         return Inspections(
-            lambda: (self.engine, tracer(self.engine, ALPHABET)),
+            lambda: (self.engine, self.tracer),
             lambda: self.transcriber.finder,
             self.session_store,
             InspectionStore(self.database, self.session_store, self.blobs, self.index),
