@@ -4,21 +4,93 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.conversation import Precision
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.model.engine import LoadedModel
 from vlm_studio.model.language_model import converted
+from vlm_studio.model.loading import load
+from vlm_studio.model.machine import Parameters
 from vlm_studio.model.nano import IMAGE_SEQ_LEN, build
 from vlm_studio.model.processor import StripFeeder
+from vlm_studio.model.weights import Source, Tell, fetch
+
+NANO = "idefics2-nano"
+
+IDEFICS2_8B = Parameters(
+    vision=417_792_240,
+    connector=743_219_200,
+    language=6_979_588_096,
+    embeddings=131_084_288,
+    head=131_084_288,
+)
+"""Weights of the 8B's parts: what a forecast needs before anything is fetched. A test counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A model of the hub."""
+
+    card: ModelCard
+    source: Source
+    parameters: Parameters = IDEFICS2_8B
+    download_bytes: int = 33_600_000_000
+
+
+def _card(name: str, title: str, summary: str) -> ModelCard:
+    return ModelCard(
+        name=name,
+        title=title,
+        summary=summary,
+        reads_strips=True,
+        sees_pictures=True,
+        feed="pages",
+        image_seq_len=64,
+        longest_edge=980,
+        licence="Apache-2.0",
+        measured={
+            "conditions": "Laurencon et al. 2024, Table 15: by its authors, without and with image splitting",
+            "DocVQA": [67.3, 74.0],
+            "TextVQA": [70.4, 73.0],
+            "MMMU": [43.5, 43.0],
+        },
+    )
+
+
+SPECS: dict[str, Spec] = {
+    "idefics2-8b": Spec(
+        _card(
+            "idefics2-8b",
+            "Idefics2-8B",
+            "Sees pictures and reads pages, answers briefly. It invents words where writing is hard to read.",
+        ),
+        Source("HuggingFaceM4/idefics2-8b", "2c42686c57fe21cf0348c9ce1077d094b72e7698"),
+    ),
+    "idefics2-8b-chatty": Spec(
+        _card(
+            "idefics2-8b-chatty",
+            "Idefics2-8B chatty",
+            "Idefics2-8B tuned for longer conversations. It invents words where writing is hard to read.",
+        ),
+        Source("HuggingFaceM4/idefics2-8b-chatty", "main"),
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every model that can be chosen, the embedded one first."""
+    return (NANO, *SPECS)
 
 
 def read_card(path: Path) -> ModelCard:
     """A `card.json`. Raises OSError, ValueError or KeyError."""
     values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    names = ModelCard.__dataclass_fields__
-    return ModelCard(**{name: values[name] for name in names})
+    fields = ModelCard.__dataclass_fields__
+    return ModelCard(**{name: values[name] for name in fields})
 
 
 def load_nano(assets: Path, cache_dir: Path | None) -> LoadedModel:
@@ -33,6 +105,15 @@ def load_nano(assets: Path, cache_dir: Path | None) -> LoadedModel:
         never_ids=frozenset({processor.image_token_id, processor.around_token_id}),
         revision=_digest(assets / "nano"),
     )
+
+
+def load_hub(
+    spec: Spec, cache_dir: Path | None, offline: bool, precision: Precision, tell: Tell, cancel: CancelToken
+) -> LoadedModel:
+    """A model of the hub, fetched first where it is not here. Raises ModelUnavailable, OutOfMemory or Cancelled."""
+    folder = fetch(spec.source, cache_dir, tell, cancel, offline)
+    tell(f"Loading {spec.card.title} into memory.")
+    return load(folder, spec.card, spec.source.revision, precision)
 
 
 def _digest(folder: Path) -> str:
