@@ -181,9 +181,20 @@ class LineTower(nn.Module):
         `frames` (N,) counts each strip's own frames: what lies beyond changes nothing. None takes every column for real,
         as the shipped ONNX graph does. W is a multiple of 8.
         """
+        return self.late(self.early(pixels, frames), frames)
+
+    def early(self, pixels: Tensor, frames: Tensor | None = None, blocks: int = len(BLOCKS)) -> Tensor:
+        """What the stem and the first `blocks` blocks make of `pixels`: (N, channels, rows, W / 4)."""
         real = Real(frames, pixels.shape[-1] // FRAME_PIXELS)
         x = self.stem(real.keep(pixels), real)
-        for block in self.blocks:
+        for block in self.blocks[:blocks]:
+            x = block(x, real)
+        return x
+
+    def late(self, x: Tensor, frames: Tensor | None = None, blocks: int = len(BLOCKS)) -> Tensor:
+        """Features (N, T, 120) from what `early` made with the same number of `blocks`."""
+        real = Real(frames, x.shape[-1] * 4 // FRAME_PIXELS)
+        for block in self.blocks[blocks:]:
             x = block(x, real)
         features: Tensor = self.neck(F.avg_pool2d(x, (3, 2)), real)
         return features
@@ -194,3 +205,16 @@ class CharacterHead(nn.Linear):
 
     def __init__(self, letters: int) -> None:
         super().__init__(FEATURE_SIZE, letters + 1)
+
+
+class LineScorer(nn.Module):
+    """Tower and head as one module, so that one state dict, and one adapter, holds both."""
+
+    def __init__(self, tower: LineTower, head: CharacterHead) -> None:
+        super().__init__()
+        self.tower, self.head = tower, head
+
+    def forward(self, pixels: Tensor, frames: Tensor) -> Tensor:
+        """Natural log-probabilities (N, T, 1 + alphabet)."""
+        scores: Tensor = self.head(self.tower(pixels, frames))
+        return scores.log_softmax(-1)

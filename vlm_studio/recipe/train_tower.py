@@ -16,25 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from vlm_studio.model.characters import ALPHABET, encode, pad_strips, prepare_strip, spell
-from vlm_studio.model.tower import CharacterHead, LineTower
+from vlm_studio.model.tower import LineScorer
 from vlm_studio.recipe.data import Mixture, Sample, drawn_validation, load_copiste
 from vlm_studio.recipe.evaluate import ShippedRecogniser, character_log_probs, score
 from vlm_studio.recipe.synth import list_fonts
 from vlm_studio.recipe.texts import load_texts
 from vlm_studio.recipe.tower_weights import convert
-
-
-class Reader(nn.Module):
-    """Tower and head as one module, so that one state dict holds both."""
-
-    def __init__(self, tower: LineTower, head: CharacterHead) -> None:
-        super().__init__()
-        self.tower, self.head = tower, head
-
-    def forward(self, pixels: Tensor, frames: Tensor) -> Tensor:
-        """Natural log-probabilities (N, T, 1 + alphabet)."""
-        scores: Tensor = self.head(self.tower(pixels, frames))
-        return scores.log_softmax(-1)
 
 
 class _Batches(IterableDataset):  # type: ignore[type-arg]
@@ -72,7 +59,7 @@ def validation_sets(args: argparse.Namespace) -> dict[str, list[Sample]]:
     return sets
 
 
-def evaluate(reader: Reader, sets: dict[str, list[Sample]]) -> dict[str, float]:
+def evaluate(reader: LineScorer, sets: dict[str, list[Sample]]) -> dict[str, float]:
     """Greedy CER on each set."""
     reader.eval()
     found = {}
@@ -93,7 +80,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    reader = Reader(*convert(args.recogniser, ALPHABET))
+    reader = LineScorer(*convert(args.recogniser, ALPHABET))
     save_file(reader.state_dict(), args.out / "start.safetensors")
     ema = copy.deepcopy(reader)
     sets = validation_sets(args)
@@ -156,7 +143,14 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _checkpoint(
-    out: Path, reader: Reader, ema: Reader, sets: dict, step: int, seconds: float, losses: list, log: Path
+    out: Path,
+    reader: LineScorer,
+    ema: LineScorer,
+    sets: dict,
+    step: int,
+    seconds: float,
+    losses: list,
+    log: Path,
 ) -> None:
     """Weights first, then the counter: a crash in between costs one interval, never a mismatch."""
     device = next(ema.parameters()).device
