@@ -2,47 +2,73 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 # Gradio reads this while it is imported; any value but True keeps it from calling home.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import uvicorn
+# First of all that could touch a GPU; on ZeroGPU nothing works otherwise.
+from vlm_studio import spaces_shim  # isort: skip
 
-from vlm_studio.core.settings import Settings
+from vlm_studio.core.logs import set_up
+from vlm_studio.core.settings import Limits, Settings
+from vlm_studio.serve.lifetime import run_until_stopped
 from vlm_studio.studio import Studio
 from vlm_studio.ui.server import build_server
 
 log = logging.getLogger("vlm_studio")
 
+VISITOR_LIMITS = Limits(upload_bytes=20 * 1024**2, upload_files=8, pdf_pages=100, new_tokens=512)
+"""On a shared Space: what one visitor may send at once, so that the next one is not kept waiting."""
 
-def space_settings(settings: Settings, env: dict[str, str]) -> Settings:
-    """On a Space: every visitor apart, reachable under the Space's own host name."""
+GRACE_SECONDS = 3
+"""An open page keeps a connection for ever; whoever watches a reading finds it saved."""
+
+
+def space_settings(settings: Settings, env: Mapping[str, str]) -> Settings:
+    """On a Space: visitors apart from each other, its own host name, bfloat16 where ZeroGPU has the room for it."""
     if "SPACE_ID" not in env:
         return settings
     host = env.get("SPACE_HOST", "*.hf.space")
-    return replace(settings, demo=True, host="0.0.0.0", allowed_hosts=(host, "127.0.0.1", "localhost"))
+    return replace(
+        settings,
+        demo=True,
+        host="0.0.0.0",
+        allowed_hosts=(host, "127.0.0.1", "localhost"),
+        precision="bf16" if spaces_shim.zero_gpu(env) else settings.precision,
+        limits=VISITOR_LIMITS,
+    )
+
+
+def on_zero_gpu(studio: Studio) -> None:
+    """The models go into memory before anybody asks, because only what is there now is there in the forks."""
+    tracer = studio.tracer
+    studio.engine = spaces_shim.GpuEngine(studio.engine)
+    studio.tracer = spaces_shim.GpuTracer(tracer)
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = space_settings(Settings.from_env(os.environ), dict(os.environ))
+    parser = argparse.ArgumentParser(description="Start VLM Studio.")
+    parser.add_argument("--engine", metavar="URL", help="use the model behind an OpenAI-compatible API")
+    args = parser.parse_args()
+    settings = space_settings(Settings.from_env(os.environ), os.environ)
+    settings = replace(settings, model=args.engine or settings.model)
+    set_up(settings.log)
     studio = Studio(settings)
     try:
+        if spaces_shim.zero_gpu():
+            on_zero_gpu(studio)
         server = build_server(studio)
+        spaces_shim.announce()
+        if settings.demo:
+            studio.visitors.start()
         log.info("VLM Studio is ready at http://%s:%d", settings.host, settings.port)
-        uvicorn.run(
-            server,
-            host=settings.host,
-            port=settings.port,
-            log_level="warning",
-            # An open page keeps a connection for ever; whoever watches a reading finds it saved.
-            timeout_graceful_shutdown=3,
-        )
+        run_until_stopped(server, settings.host, settings.port, GRACE_SECONDS)
     finally:
         studio.close()
 

@@ -28,6 +28,7 @@ from vlm_studio.store.session_facts import session_facts
 from vlm_studio.store.session_store import SessionStore
 from vlm_studio.store.transcript_store import TranscriptStore
 from vlm_studio.store.transfer import Transfer
+from vlm_studio.store.visitor_store import VisitorStore
 from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
@@ -38,6 +39,7 @@ from vlm_studio.tasks.live import LiveRuns
 from vlm_studio.tasks.sessions import Sessions
 from vlm_studio.tasks.transcribe import Transcriber
 from vlm_studio.tasks.transcribe_session import TranscribeSessions
+from vlm_studio.tasks.visitors import Visitors
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,9 @@ class Studio:
         self.transcripts = TranscriptStore(self.database, self.session_store, self.index)
         self.chat_store = ChatStore(self.database, self.session_store, self.index)
         self.live = LiveRuns()
+        self.visitors = Visitors(VisitorStore(self.database, self.blobs))
+        if settings.demo:
+            self.session_store.admit = self.visitors.admit
         self._lock = threading.RLock()
 
     @cached_property
@@ -176,4 +181,5 @@ class Studio:
         """Stop running work, wait for it to save what it has, close the database."""
         if not self.live.stop_all(timeout):
             log.warning("work was still running after %s s and is left behind", timeout)
+        self.visitors.stop()
         self.database.close()

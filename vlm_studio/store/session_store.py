@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -33,6 +33,10 @@ _PAGE = (
 )
 
 
+def _everybody(owner: str) -> None:
+    """On one's own machine nobody counts."""
+
+
 class SessionStore:
     """Every method takes the owner; what is not theirs is not there."""
 
@@ -40,12 +44,15 @@ class SessionStore:
         self.database = database
         self.blobs = blobs
         self.index = index
+        self.admit: Callable[[str], None] = _everybody
+        """Called with the owner before something is added; raises where that owner keeps enough already."""
 
     def create(self, owner: str, kind: SessionKind, title: str) -> Session:
         """A new, empty session. Raises InvalidRequest for a kind that does not exist."""
         if kind not in get_args(SessionKind):
             raise InvalidRequest(f"There are no sessions of the kind {kind!r}.")
         session_id, now, title = new_id(), utc_now(), clean_title(title)
+        self.admit(owner)
         with self.database.write() as db:
             db.execute(
                 "INSERT INTO session (id, owner, kind, title, created_at, updated_at) "
@@ -213,6 +220,7 @@ class SessionStore:
         Raises NotFound where the session is not theirs or a blob is missing.
         """
         asset_id = new_id()
+        self.admit(owner)
         with self.database.write() as db:
             self.touch(owner, session_id)
             _require_blobs(db, [asset.sha256, *(p.image_sha256 for p in pages)])

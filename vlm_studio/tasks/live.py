@@ -6,6 +6,8 @@ viewer (a reload, another tab) sees everything from the start. Nothing is lost w
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import logging
 import threading
 import time
@@ -87,7 +89,9 @@ class LiveRuns:
     ) -> LiveRun[object]:
         """Run `work(cancel)` in a thread; each value it yields becomes an event."""
         run: LiveRun[object] = LiveRun(run_id, owner)
-        thread = threading.Thread(target=self._work, args=(run, work), name=f"run-{run_id}", daemon=True)
+        # The request's context goes along: a shared GPU asks it whose share of the day is used.
+        body = functools.partial(contextvars.copy_context().run, self._work, run, work)
+        thread = threading.Thread(target=body, name=f"run-{run_id}", daemon=True)
         with self._lock:
             self._forget_old()
             self._runs[run_id] = run
