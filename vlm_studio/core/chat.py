@@ -10,9 +10,9 @@ from vlm_studio.core.conversation import GenParams, TextPart, Turn, Variant
 from vlm_studio.core.documents import DOUBTFUL_BELOW, Box, Word
 
 TurnStatus = Literal["done", "stopped", "failed"]
-How = Literal["model", "quote", "transcript", "cannot_see", "not_found"]
+How = Literal["model", "quote", "transcript", "highlights", "cannot_see", "cannot_do", "not_found"]
 """What an answer is made of: a language model's words, a quote that was found in what was read, all of what was
-read, or a sentence that says what this model cannot do."""
+read, the lines of it that say most, or a sentence that says what this model cannot do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ a quoted part at the same place; what it could only invent is answered by rule (
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,8 @@ from vlm_studio.core.documents import Page, PageReading, Word
 from vlm_studio.core.errors import Cancelled, StudioError
 from vlm_studio.core.ports import Engine, ModelCard
 from vlm_studio.tasks import chat_replies as replies
-from vlm_studio.tasks.chat_rules import Decision, decide, is_pointing, unsupported
+from vlm_studio.tasks.chat_replies import as_text
+from vlm_studio.tasks.chat_rules import Decision, Route, decide, unsupported
 from vlm_studio.tasks.transcribe import LineRead, LinesFound, PageRead, Transcriber
 
 if TYPE_CHECKING:
@@ -142,28 +144,28 @@ class Answerer:
         fresh = _images_of(context, question)
         earlier = [i for turn in context.turns[:-1] for i in _images_of(context, turn) if i not in fresh]
         decision = decide(replies.words_of(question), fresh, earlier)
-        reply = self._by_rule(question, decision, bool(fresh), engine.card.title)
+        reply = self._by_rule(question, decision, engine.card.title)
         if reply is None:
             yield from self._ask(context, engine, progress, cancel, decision)
             return
-        yield Said(replies.as_text(reply.parts))
+        yield Said(as_text(reply.parts))
         yield Composed(reply.parts, "done", self._details(context, progress, reply.how, reply.rests_on))
 
-    def _by_rule(
-        self, question: ChatTurn, decision: Decision, fresh: bool, model: str
-    ) -> replies.Reply | None:
+    def _by_rule(self, question: ChatTurn, decision: Decision, model: str) -> replies.Reply | None:
         """An answer that needs no language model; None where one is needed."""
         words = replies.words_of(question)
-        if decision.route == "cannot_see":
-            return replies.cannot_see(words, decision.about, model)
-        if decision.route == "no_writing":
-            return replies.no_writing(decision.about, model)
-        if decision.route == "transcript":
-            return replies.transcript(decision.about)
-        if decision.route == "find":
-            found = replies.found(words, decision.about, self.find)
-            return found or (replies.not_found(decision.about) if fresh or is_pointing(words) else None)
-        return None
+        made: dict[Route, Callable[[], replies.Reply | None]] = {
+            "cannot_see": lambda: replies.cannot_see(words, decision.about, model),
+            "no_writing": lambda: replies.no_writing(decision.about, model),
+            "cannot_do": lambda: replies.cannot_translate(decision.about),
+            "transcript": lambda: replies.transcript(decision.about),
+            "highlights": lambda: replies.highlights(decision.about),
+            "find": lambda: (
+                replies.found(words, decision.about, self.find) or replies.not_found(words, decision.about)
+            ),
+            "model": lambda: None,
+        }
+        return made[decision.route]()
 
     def _with_texts(
         self, context: Context, progress: _Progress, cancel: CancelToken
@@ -215,8 +217,7 @@ class Answerer:
         decision: Decision | None,
     ) -> Iterator[Told | Said | Composed]:
         """Ask the language model, and say what its answer rests on."""
-        sees = engine.card.sees_pictures
-        turns, left_out = fed_turns(context, sees)
+        turns, left_out = fed_turns(context, None if decision is None else decision.about)
         if left_out:
             progress.notes.append(
                 f"The first {left_out} messages were left out: they are too long to go along."
@@ -281,35 +282,63 @@ class Answerer:
         )
 
 
-def fed_turns(context: Context, sees_pictures: bool) -> tuple[tuple[Turn, ...], int]:
-    """What a model is fed, in order, and how many of the first turns were left out because they are too long."""
-    fed = [_fed(context, turn, sees_pictures) for turn in context.turns]
-    kept, room = len(fed) - 1, HISTORY_CHARS
+def fed_turns(context: Context, about: Sequence[ChatImage] | None) -> tuple[tuple[Turn, ...], int]:
+    """What a model is fed, in order, and how many of the first turns were left out because they are too long.
+
+    `about`: None for a model that sees pictures, which gets everything as it is. One that only reads gets what was
+    read on these images, each where it stands in the message, and of the turns before only those that a language
+    model answered: a small one takes everything else for a pattern to repeat.
+    """
+    if about is None:
+        earlier = [_fed(context, turn) for turn in context.turns[:-1]]
+        last = context.turns[-1].turn
+    else:
+        earlier = [_fed_as_text(context, turn) for turn in _talked(context.turns[:-1], bool(about))]
+        last = _fed_as_text(context, context.turns[-1])
+        shown = {part.image_sha256 for part in context.turns[-1].turn.images}
+        before = [_quoted(context, i.sha256) for i in about if i.sha256 not in shown]
+        last = Turn("user", (*before, *last.parts))
+    kept, room = len(earlier), HISTORY_CHARS
     while kept > 0:
-        room -= sum(len(p.text) for p in fed[kept - 1].parts if isinstance(p, TextPart))
+        room -= sum(len(p.text) for p in earlier[kept - 1].parts if isinstance(p, TextPart))
         if room < 0:
             break
         kept -= 1
     # An answer without its question would confuse more than it helps.
-    while kept < len(fed) - 1 and fed[kept].role == "assistant":
+    while kept < len(earlier) and earlier[kept].role == "assistant":
         kept += 1
     system = (Turn("system", (TextPart(context.options.system),)),) if context.options.system.strip() else ()
-    return (*system, *(turn for turn in fed[kept:] if turn.parts)), kept
+    return (*system, *(turn for turn in earlier[kept:] if turn.parts), last), kept
 
 
-def _fed(context: Context, kept: ChatTurn, sees_pictures: bool) -> Turn:
+def _talked(turns: Sequence[ChatTurn], with_images: bool) -> list[ChatTurn]:
+    """Questions that a language model answered, with their answers; those about images only where asked for."""
+    found: list[ChatTurn] = []
+    for asked, answered in itertools.pairwise(turns):
+        run = answered.run
+        if asked.turn.role == "assistant" or run is None or run.how != "model" or not answered.said:
+            continue
+        if with_images or not (asked.turn.images or run.rests_on):
+            found += [asked, answered]
+    return found
+
+
+def _fed(context: Context, kept: ChatTurn) -> Turn:
     if kept.turn.role == "assistant":
-        # Quotes in an answer stand in the conversation already, where they were read.
-        return Turn("assistant", (TextPart(kept.said),) if kept.said else ())
-    if sees_pictures:
-        return kept.turn
-    parts = [_quoted(context, p) if isinstance(p, ImagePart) else p for p in kept.turn.parts]
+        return Turn("assistant", (TextPart(as_text(kept.turn.parts)),) if kept.turn.parts else ())
+    return kept.turn
+
+
+def _fed_as_text(context: Context, kept: ChatTurn) -> Turn:
+    if kept.turn.role == "assistant":
+        return Turn("assistant", (TextPart(kept.said),))
+    parts = [_quoted(context, p.image_sha256) if isinstance(p, ImagePart) else p for p in kept.turn.parts]
     return Turn("user", tuple(parts))
 
 
-def _quoted(context: Context, part: ImagePart) -> TextPart:
+def _quoted(context: Context, sha256: str) -> TextPart:
     """What stands on an image, set off as data; marks of the chat format in it lose their meaning."""
-    image = context.images[part.image_sha256]
+    image = context.images[sha256]
     text = image.read.text if image.read else ""
     if not text:
         return TextPart(f"\n[Image {image.number}: no writing on it]\n", quoted=True)

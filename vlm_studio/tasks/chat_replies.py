@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,10 +11,17 @@ from typing import Protocol
 from vlm_studio.core.chat import ChatImage, ChatTurn, How, RestsOn
 from vlm_studio.core.conversation import Part, TextPart
 from vlm_studio.core.documents import Box
+from vlm_studio.core.folding import fold
 from vlm_studio.tasks.chat_rules import mentions
 
 MENTIONS = 3
 """Lines quoted because they have a word of the question."""
+HIGHLIGHTS = 3
+"""Sentences quoted of each image where its gist is asked for."""
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
+_WORD = re.compile(r"\w+")
+_FACT = re.compile(r"\d+|\b[A-ZÀ-Þ]\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +53,10 @@ class Reply:
 def cannot_see(question: str, images: Sequence[ChatImage], model: str) -> Reply:
     """It says so, and what the writing says of it, if anything."""
     told = f"I cannot tell: {model} reads writing and sees nothing else of a picture."
-    found = mentions(question, images)[:MENTIONS]
-    if found:
-        parts: list[Part] = [TextPart(f"{told} The writing does mention it:")]
-        rests = []
-        for image, place in found:
-            line = image.read.lines[place] if image.read else None
-            if line is not None:
-                parts.append(TextPart(line.text, quoted=True))
-                rests.append(RestsOn(image.number, line.text, line.box))
-        return Reply("cannot_see", tuple(parts), tuple(rests))
+    near = _mentioning(question, images)
+    if near:
+        quotes = [TextPart(rest.quote, quoted=True) for rest in near]
+        return Reply("cannot_see", (TextPart(f"{told} The writing does mention it:"), *quotes), near)
     written = [image for image in images if image.read and image.read.lines]
     if not written:
         return Reply("cannot_see", (TextPart(f"{told} {_nothing_on(images)}"),))
@@ -84,28 +87,81 @@ def transcript(images: Sequence[ChatImage]) -> Reply:
     return Reply("transcript", tuple(parts), tuple(rests))
 
 
+def highlights(images: Sequence[ChatImage]) -> Reply:
+    """The sentences that say most, as quotes: a small language model would add to them."""
+    parts: list[Part] = [TextPart("In its own words, what seems to matter most:")]
+    rests: list[RestsOn] = []
+    for image in images:
+        if image.read is None or not image.read.lines:
+            continue
+        if len(images) > 1:
+            parts.append(TextPart(f"Image {image.number}:"))
+        chosen = telling_sentences(image.read.text, HIGHLIGHTS)
+        parts.append(TextPart("\n".join(chosen), quoted=True))
+        rests += [RestsOn(image.number, sentence) for sentence in chosen]
+    return Reply("highlights", tuple(parts), tuple(rests))
+
+
+def cannot_translate(images: Sequence[ChatImage]) -> Reply:
+    told = "I cannot translate: the small language model here would make things up. This is the text:"
+    return Reply("cannot_do", (TextPart(told), *transcript(images).parts), transcript(images).rests_on)
+
+
+def telling_sentences(text: str, count: int) -> tuple[str, ...]:
+    """The `count` sentences with most to say, in their order.
+
+    Luhn (1958): a sentence says much where the words that recur in the text stand close together; here dates, numbers and names
+    count as well, because in notes and letters they recur seldom and matter most.
+    """
+    sentences = [s for s in _SENTENCE.split(" ".join(text.splitlines())) if len(s.split()) > 2]
+    if len(sentences) <= count:
+        return tuple(sentences) or tuple(text.splitlines()[:count])
+    often = Counter(w for w in _WORD.findall(fold(text)) if len(w) > 3)
+
+    def worth(sentence: str) -> float:
+        words = _WORD.findall(fold(sentence))
+        recurring = sum(often[w] - 1 for w in set(words) if len(w) > 3)
+        facts = len(_FACT.findall(sentence[1:]))
+        return (recurring + 2.0 * facts) / (len(words) + 4.0)
+
+    best = sorted(range(len(sentences)), key=lambda place: -worth(sentences[place]))[:count]
+    return tuple(sentences[place] for place in sorted(best))
+
+
 def found(question: str, images: Sequence[ChatImage], find: Finder) -> Reply | None:
-    """What the writing says to the question, with the line it stands in; None where it says nothing."""
+    """What the writing says to the question, with the sentence it stands in; None where it says nothing."""
     findings = find(question, images)
     if not findings:
         return None
-    best = findings[0]
-    parts: list[Part] = [TextPart(best.answer)]
-    rests = []
-    for finding in findings:
-        rests.append(RestsOn(finding.number, finding.quote, finding.box))
-        parts.append(TextPart(finding.quote, quoted=True))
-    return Reply("quote", tuple(parts), tuple(rests))
+    parts: list[Part] = []
+    for place, finding in enumerate(findings):
+        short = finding.answer if place == 0 and finding.answer != finding.quote else ""
+        told = (
+            f"{short}\n\nIt stands on image {finding.number}:" if short else f"Image {finding.number} says:"
+        )
+        parts += [TextPart(told), TextPart(finding.quote, quoted=True)]
+    return Reply("quote", tuple(parts), tuple(RestsOn(f.number, f.quote, f.box) for f in findings))
 
 
-def not_found(images: Sequence[ChatImage]) -> Reply:
+def not_found(question: str, images: Sequence[ChatImage]) -> Reply:
+    """It says so, and shows the lines that share a word with the question: a slip of the reader may hide an answer."""
     read = [image for image in images if image.read and image.read.lines]
-    numbers = _listed([image.number for image in read])
-    told = (
-        f"I did not find an answer in what I read on {numbers}. I answer only with what stands there, "
-        "and guess nothing. Ask “what does it say?” to see all of it."
-    )
-    return Reply("not_found", (TextPart(told),))
+    told = f"I did not find an answer in what I read on {_listed([image.number for image in read])}."
+    near = _mentioning(question, images)
+    if not near:
+        return Reply("not_found", (TextPart(f"{told} I answer only with what stands there."),))
+    quotes = [TextPart(rest.quote, quoted=True) for rest in near]
+    return Reply("not_found", (TextPart(f"{told} The nearest to it:"), *quotes), near)
+
+
+def _mentioning(question: str, images: Sequence[ChatImage]) -> tuple[RestsOn, ...]:
+    """Lines with a word of the question."""
+    found = []
+    for image, place in mentions(question, images)[:MENTIONS]:
+        if image.read is not None:
+            line = image.read.lines[place]
+            found.append(RestsOn(image.number, line.text, line.box))
+    return tuple(found)
 
 
 def words_of(turn: ChatTurn) -> str:

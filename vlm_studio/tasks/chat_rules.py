@@ -15,7 +15,8 @@ from typing import Literal
 from vlm_studio.core.chat import ChatImage
 from vlm_studio.core.folding import fold
 
-Route = Literal["cannot_see", "no_writing", "transcript", "find", "model"]
+Route = Literal["cannot_see", "no_writing", "cannot_do", "transcript", "highlights", "find", "model"]
+"""`find` answers with what is written, or says that it is not there."""
 
 _SIGHT = (
     r"colou?rs?|couleurs?|black and white|en noir et blanc",
@@ -38,16 +39,22 @@ _ALL = (
     r"^\W*(please |can you |could you )*(read|transcribe|copy|lis|lisez|transcri(s|vez)|recopi(e|ez))\b",
     r"(full|whole|entire|complete) text|tout le texte|(read|spell) (it|this|them|everything|all) out",
 )
+_HIGHLIGHTS = (
+    r"summar|résum|in (one|two|a few) (sentence|word)|tl;?dr|gist|main (idea|point|thing)|important|key (point|fact)",
+    r"what('s| is| are) (it|this|that|they|these|the (letter|note|text|page)s?) (all )?about|de quoi (parle|s'agit)",
+)
+_TRANSLATE = (
+    r"\btranslat|\btradui|\b(in|into|en) (french|english|german|spanish|français|anglais|allemand)\b",
+)
 _WORDING = (
-    r"summar|résum|shorten|shorter|in (one|two|a few) (sentence|word)|tl;?dr|gist|main (idea|point)",
-    r"translat|tradui|rewrite|re-write|rephrase|reformul|paraphras|proofread|improve|correct (the|its|my)",
+    r"shorten|shorter|rewrite|re-write|rephrase|reformul|paraphras|proofread|improve|correct (the|its|my)",
     r"(write|draft|compose|rédige|écris)\b|reply|répon(d|se)|answer (this|the|her|his|their) (letter|note|mail)",
     r"explain|expli(que|quer)|title for|un titre|turn (this|it|them) into|make (a|an|it|this) ",
 )
 _QUESTION = (
     r"\?\s*$",
     r"^\W*(and |et |so |but )?(who|whom|whose|what|which|when|where|why|how|is|are|was|were|does|do|did|has|have|"
-    r"find|search|look for|qui|que|quel|quelle|quels|quelles|quand|où|combien|comment|pourquoi|est-ce|cherche|trouve)\b",
+    r"give|tell|show|list|name|find|search|look for|qui|que|quel|quelle|quels|quelles|quand|où|combien|comment|pourquoi|est-ce|cherche|trouve)\b",
 )
 _POINTING = (
     r"\b(image|picture|photo|photograph|page|letter|note|notes|text|writing|document|line|card|receipt|list)s?\b",
@@ -61,8 +68,12 @@ def _any(patterns: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{p})" for p in patterns), re.IGNORECASE)
 
 
-_IS_SIGHT, _IS_ALL, _IS_WORDING = _any(_SIGHT), _any(_ALL), _any(_WORDING)
-_IS_QUESTION, _IS_POINTING = _any(_QUESTION), _any(_POINTING)
+_IS_SIGHT, _IS_ALL, _IS_QUESTION, _IS_POINTING = _any(_SIGHT), _any(_ALL), _any(_QUESTION), _any(_POINTING)
+_ROUTES: tuple[tuple[re.Pattern[str], Route], ...] = (
+    (_any(_TRANSLATE), "cannot_do"),
+    (_any(_HIGHLIGHTS), "highlights"),
+    (_any(_WORDING), "model"),
+)
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _NAME = re.compile(r"(?<![.!?:\n\"“] )(?<!^)\b[A-ZÀ-Þ][\w'’-]{2,}")
@@ -75,33 +86,30 @@ _COMMON = frozenset(
 @dataclass(frozen=True, slots=True)
 class Decision:
     route: Route
-    about: tuple[ChatImage, ...]
-    """The images that the message is about."""
+    about: tuple[ChatImage, ...] = ()
+    """The images that the message is about, by number."""
 
 
 def decide(question: str, fresh: Sequence[ChatImage], earlier: Sequence[ChatImage]) -> Decision:
-    """What to do with a message; `fresh` images came with it, `earlier` ones stand before it. All were read."""
-    about = _meant(question, fresh, earlier)
+    """What to do with a message; `fresh` images came with it, `earlier` ones stand before it. All were read.
+
+    Where images are on the table, only what has to be put into words goes to the language model: it would answer
+    anything else too, and make it up.
+    """
+    about = tuple(sorted(_meant(question, fresh, earlier), key=lambda image: image.number))
     words = question.strip()
     pointing = bool(fresh) or bool(_IS_POINTING.search(words))
     if not about or not (pointing or _IS_QUESTION.search(words)):
-        return Decision("model", about)
+        return Decision("model")
     if pointing and _IS_SIGHT.search(words) and not _IS_ALL.search(words):
         return Decision("cannot_see", about)
-    if pointing and not any(image.read and image.read.lines for image in about):
+    if not any(image.read and image.read.lines for image in about):
         return Decision("no_writing", about)
     if not words or _IS_ALL.search(words):
         return Decision("transcript", about)
-    if _IS_WORDING.search(words):
-        return Decision("model", about)
-    if _IS_QUESTION.search(words):
-        return Decision("find", about)
-    return Decision("model", about)
-
-
-def is_pointing(question: str) -> bool:
-    """Whether the words point at something that lies on the table: this, the letter, image 2."""
-    return bool(_IS_POINTING.search(question))
+    return next(
+        (Decision(r, about) for pattern, r in _ROUTES if pattern.search(words)), Decision("find", about)
+    )
 
 
 def _meant(question: str, fresh: Sequence[ChatImage], earlier: Sequence[ChatImage]) -> tuple[ChatImage, ...]:
