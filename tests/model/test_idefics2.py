@@ -22,6 +22,7 @@ from vlm_studio.model.engine import HFEngine, LoadedModel
 from vlm_studio.model.processor import FeedPlan, prepare
 
 STEPS = 10
+BASE = Variant("tiny", splitting="off")
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def turns(*parts: str) -> tuple[Turn, ...]:
 def ask(
     said: tuple[Turn, ...],
     conversation: str | None = None,
-    variant: Variant = Variant("tiny", splitting="off"),  # noqa: B008
+    variant: Variant = BASE,
     **params: Any,
 ) -> Ask:
     return Ask(said, variant, GenParams(**{"max_new_tokens": STEPS, **params}), conversation)
@@ -200,9 +201,7 @@ def test_a_system_message_goes_in_front_of_the_question(idefics2: LoadedModel) -
 # --- generation --------------------------------------------------------------------------------------------
 
 
-def chat(
-    engine: HFEngine, conversation: str | None, variant: Variant = Variant("tiny", splitting="off")
-) -> list[Told]:  # noqa: B008
+def chat(engine: HFEngine, conversation: str | None, variant: Variant = BASE) -> list[Told]:
     """Three turns with an image in the first and the third; longer than the sliding window."""
     said = turns("a", "What is this?")
     told = [Told(engine, ask(said, conversation, variant), PHOTOS)]
@@ -266,7 +265,7 @@ class Shifted:
 def test_switching_adapters_takes_nothing_from_the_other(idefics2: LoadedModel) -> None:
     adapters = Shifted(idefics2.model)
     shared = HFEngine(idefics2, adapters=adapters)
-    base, mine = Variant("tiny", splitting="off"), Variant("tiny", splitting="off", adapter="mine")
+    base, mine = BASE, Variant("tiny", splitting="off", adapter="mine")
     for variant in (base, mine, base, mine):
         one = Told(shared, ask(turns("a", "What?"), "talk", variant), PHOTOS)
         alone = Told(HFEngine(idefics2, adapters=adapters), ask(turns("a", "What?"), None, variant), PHOTOS)

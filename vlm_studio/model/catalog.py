@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
+
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import Precision
 from vlm_studio.core.ports import ModelCard
@@ -111,7 +113,7 @@ def load_hub(
     spec: Spec, cache_dir: Path | None, offline: bool, precision: Precision, tell: Tell, cancel: CancelToken
 ) -> LoadedModel:
     """A model of the hub, fetched first where it is not here. Raises ModelUnavailable, OutOfMemory or Cancelled."""
-    folder = fetch(spec.source, cache_dir, tell, cancel, offline)
+    folder = fetch(spec.source, cache_dir, tell, cancel, offline or bool(constants.HF_HUB_OFFLINE))
     tell(f"Loading {spec.card.title} into memory.")
     return load(folder, spec.card, spec.source.revision, precision)
 

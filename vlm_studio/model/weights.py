@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".safetensors", ".json", ".jinja", ".model")
 MANIFEST = "fetched.json"
 """Written last: a folder without it is not whole."""
-CHUNK = 1024 * 1024
 SPARE_BYTES = GIB
 """What a download leaves free on the disk."""
 ATTEMPTS = 5
+"""In vain, one after another, before the hub counts as unreachable."""
+PAUSE_SECONDS = 1.0
 NANO_GOES_ON = "idefics2-nano goes on working meanwhile."
 
 Tell = Callable[[str], None]
@@ -97,7 +98,7 @@ def fetch(
     found = find(source, cache_dir)
     if found is not None:
         return found
-    if offline or constants.HF_HUB_OFFLINE:
+    if offline:
         raise ModelUnavailable(
             f"{source.repo} is not on this machine, and the app is set to stay offline.",
             f"Unset VLM_STUDIO_OFFLINE to fetch it once. {NANO_GOES_ON}",
@@ -198,14 +199,18 @@ def _fetch_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _part(target)
     progress.add(_size(part), kept=True)
-    for attempt in range(1, ATTEMPTS + 1):
+    in_vain = 0
+    while True:
+        before = _size(part)
         try:
             _append(client, f"/{source.repo}/resolve/{source.revision}/{file.path}", part, progress, cancel)
             break
         except httpx.TransportError:
-            if attempt == ATTEMPTS:
+            in_vain = 0 if _size(part) > before else in_vain + 1
+            if in_vain == ATTEMPTS:
                 raise
             log.info("the connection broke off at %d bytes of %s", _size(part), file.path)
+            time.sleep(PAUSE_SECONDS * in_vain)
     if _digest(part, file, cancel) != file.digest:
         part.unlink()
         raise ModelUnavailable(
@@ -225,7 +230,8 @@ def _append(client: httpx.Client, url: str, part: Path, progress: _Progress, can
             progress.add(-have, kept=True)
             have = 0
         with part.open("ab" if have else "wb") as file:
-            for chunk in answer.iter_bytes(CHUNK):
+            # As it arrives: what is collected into larger pieces is lost when the connection breaks.
+            for chunk in answer.iter_bytes():
                 cancel.raise_if_cancelled()
                 file.write(chunk)
                 progress.add(len(chunk))
@@ -237,7 +243,7 @@ def _digest(path: Path, file: HubFile, cancel: CancelToken) -> str:
     if len(file.digest) == 40:
         digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as content:
-        while block := content.read(16 * CHUNK):
+        while block := content.read(16 * 1024**2):
             cancel.raise_if_cancelled()
             digest.update(block)
     return digest.hexdigest()
