@@ -10,11 +10,14 @@ import functools
 import importlib
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from vlm_studio.core.conversation import Variant
+from vlm_studio.core.errors import StoreError
 from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import Settings
 from vlm_studio.model.characters import ALPHABET
@@ -42,6 +45,9 @@ from vlm_studio.tasks.transcribe_session import TranscribeSessions
 from vlm_studio.tasks.visitors import Visitors
 
 log = logging.getLogger(__name__)
+
+FREE_BYTES_NEEDED = 200 * 1024**2
+"""With less than this on the data folder's disk the app calls itself unwell."""
 
 
 def lazily(module: str, name: str) -> Callable[..., Any]:
@@ -101,7 +107,7 @@ class Studio:
             self.chat_store,
             self.blobs,
             self.live,
-            Answerer(lambda _: self.engine, self.transcriber, functools.partial(find_on_images, lambda: self.rarity)),
+            Answerer(self.engine_of, self.transcriber, functools.partial(find_on_images, lambda: self.rarity)),
             self.settings.limits,
         )
 
@@ -135,6 +141,13 @@ class Studio:
             return remote
         chosen: Engine = self.engines.default
         return chosen
+
+    def engine_of(self, variant: Variant) -> Engine:
+        """The engine of `variant.model_id`; ``auto``: the default one. Raises InvalidRequest, ModelUnavailable."""
+        if variant.model_id in {"", "auto"} or self.settings.model.startswith(("http://", "https://")):
+            return self.engine
+        named: Engine = self.engines.get(variant.model_id)
+        return named
 
     @cached_property
     def engines(self) -> Any:
@@ -176,6 +189,15 @@ class Studio:
             return "fast", "The weights of nano are not installed."
         chosen = str(json.loads(card.read_text("utf-8")).get("auto_reader", "nano"))
         return chosen, f"Measured on lines that no training saw, {chosen} makes fewer errors."
+
+    def trouble(self) -> str:
+        """What keeps work from being saved right now, in a word; empty where nothing does."""
+        try:
+            with self.database.read() as db:
+                db.execute("SELECT 1 FROM session LIMIT 1").fetchone()
+        except StoreError:
+            return "database"
+        return "disk" if shutil.disk_usage(self.settings.data_dir).free < FREE_BYTES_NEEDED else ""
 
     def close(self, timeout: float = 10.0) -> None:
         """Stop running work, wait for it to save what it has, close the database."""

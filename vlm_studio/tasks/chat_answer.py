@@ -74,7 +74,8 @@ class Options:
     system: str = ""
     params: GenParams = field(default_factory=GenParams)
     reader: str = "auto"
-    variant: Variant = field(default_factory=Variant)
+    variant: Variant = field(default_factory=lambda: Variant("auto"))
+    """`model_id` ``auto``: the best that this machine runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,8 @@ class Answerer:
                 f"The first {left_out} messages were left out: they are too long to go along."
             )
         params = context.options.params
-        ask = Ask(turns, context.options.variant, params, context.conversation_id)
+        variant = replace(context.options.variant, model_id=engine.card.name)
+        ask = Ask(turns, variant, params, context.conversation_id)
         pictures = {p.image_sha256: context.load(p.image_sha256) for t in turns for p in t.images}
         answer: Answer | None = None
         for event in engine.stream(ask, pictures, cancel):
@@ -270,7 +272,7 @@ class Answerer:
         return RunDetails(
             how=how,
             model=progress.card.name if how == "model" else progress.reader or progress.card.name,
-            variant=context.options.variant,
+            variant=replace(context.options.variant, model_id=progress.card.name),
             params=context.options.params,
             system=context.options.system,
             reader=progress.reader,
