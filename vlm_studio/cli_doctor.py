@@ -27,8 +27,6 @@ PACKAGES = (
     "bitsandbytes",
     "sqlite-utils",
 )
-NEEDED_GPU_BYTES = 8 * 1024**3
-"""Idefics2-8B in 4 bits with one page in view."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +42,7 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
         print(json.dumps(found, indent=2))
     else:
         for name, value in found.items():
-            print(f"{name + ':':<16}{value}")
+            print(f"{name + ':':<20}{value}")
     return 0 if "missing" not in found["packages"] else 1
 
 
@@ -52,16 +50,29 @@ def examine(studio: Studio) -> dict[str, str]:
     """A sentence for each thing that matters here."""
     data = studio.settings.data_dir
     reader, why = studio.choose_reader()
-    return {
+    found = {
         "VLM Studio": f"{__version__}, Python {platform.python_version()} on {platform.platform(terse=True)}",
         "processor": f"{os.cpu_count()} cores, {platform.machine()}",
         "graphics": _graphics(),
         "reader": f"auto is {reader}. {why}",
         "readers": ", ".join(studio.transcriber.names),
+        "model": _model(studio),
+    }
+    for choice in studio.engines.choices():
+        state = "runs here" if choice.runs else "does not run here"
+        found[choice.name] = f"{state}. {choice.why}"
+    return found | {
         "packages": ", ".join(_version(name) for name in PACKAGES),
         "search": f"SQLite {sqlite3.sqlite_version}, full-text search {_fts5()}",
         "data": f"{data}, {shutil.disk_usage(data).free // 1024**3} GB free",
     }
+
+
+def _model(studio: Studio) -> str:
+    name, why = studio.engines.choose_default()
+    return (
+        f"{studio.settings.model} is {name}. {why}" if studio.settings.model == "auto" else f"{name}. {why}"
+    )
 
 
 def _version(name: str) -> str:
@@ -72,17 +83,10 @@ def _version(name: str) -> str:
 
 
 def _graphics() -> str:
-    torch = importlib.import_module("torch")
-    if torch.cuda.is_available():
-        card = torch.cuda.get_device_properties(0)
-        fits = card.total_memory >= NEEDED_GPU_BYTES
-        told = (
-            "holds Idefics2-8B in 4 bits" if fits else "too small for Idefics2-8B in 4 bits, which needs 8 GB"
-        )
-        return f"{card.name}, {card.total_memory / 1024**3:.0f} GB: {told}"
-    if torch.backends.mps.is_available():
-        return "Apple GPU: no 4-bit kernels; Idefics2-8B would need 17 GB in bfloat16"
-    return "none that can be used: Idefics2-8B is out of reach, the embedded readers run on the processor"
+    machine = importlib.import_module("vlm_studio.model.machine").this_machine()
+    if machine.kind == "cpu":
+        return "none that can be used"
+    return f"{machine.name}, {machine.free_bytes / 1024**3:.1f} GB free"
 
 
 def _fts5() -> str:
