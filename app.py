@@ -38,6 +38,7 @@ def space_settings(settings: Settings, env: Mapping[str, str]) -> Settings:
     return replace(
         settings,
         demo=True,
+        space=env["SPACE_ID"],
         host="0.0.0.0",
         allowed_hosts=(host, "127.0.0.1", "localhost"),
         precision="bf16" if spaces_shim.zero_gpu(env) else settings.precision,

@@ -48,7 +48,14 @@ class Settings:
     """``text``, or ``json``: one object a line, without names, contents and addresses."""
     demo: bool = False
     """Shared Space: rows are keyed to visitors, sessions are temporary, quotas apply."""
+    space: str = ""
+    """``owner/name`` of the Hugging Face Space it runs on; known to it there."""
     limits: Limits = Limits()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens on this machine only."""
+        return self.host in {"127.0.0.1", "localhost", "::1"}
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:

@@ -107,6 +107,12 @@ class LiveRuns:
             raise NotFound("This run is no longer live.", "Open its session to see what was kept.")
         return run
 
+    @property
+    def running(self) -> int:
+        """How many are under way."""
+        with self._lock:
+            return sum(run.running for run in self._runs.values())
+
     def stop_all(self, timeout: float) -> bool:
         """Cancel everything and wait; True when all ended within `timeout` seconds."""
         deadline = time.monotonic() + timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import importlib.util
 from typing import Any
@@ -29,6 +30,8 @@ def build_app(studio: Studio) -> gr.Blocks:
     """The whole page, ready to mount. Loads no model."""
     with gr.Blocks(title="VLM Studio", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         gr.HTML(_header(), elem_id="studio-header", padding=False)
+        if studio.settings.demo:
+            gr.HTML(_notice(studio), elem_id="studio-notice", padding=False)
         opened = gr.State("")
         panels: list[tuple[Any, Any]] = []
         with gr.Tabs(elem_id="studio-tabs") as tabs:
@@ -56,6 +59,23 @@ def _header() -> str:
         '<div class="studio-brand"><span class="studio-mark" aria-hidden="true"></span>'
         "<div><h1>VLM Studio</h1><p>Reads your handwriting, answers from your documents, "
         "and shows what it looked at. On this machine.</p></div></div>"
+    )
+
+
+def _notice(studio: Studio) -> str:
+    """What a visitor of a shared app has to know before giving it something."""
+    hours = f"{studio.visitors.quota.hours:.0f}"
+    space = html.escape(studio.settings.space, quote=True)
+    own = (
+        f' <a href="https://huggingface.co/spaces/{space}?duplicate=true" target="_blank" '
+        'rel="noopener noreferrer">Duplicate this Space</a> to have one to yourself.'
+        if space
+        else ""
+    )
+    return (
+        f'<p role="note">This is a shared app. Sessions here are temporary: they go {hours} hours after their last '
+        "change, or when the app restarts. Take yours away under Sessions (export all), and bring them back there."
+        f"{own}</p>"
     )
 
 
