@@ -80,7 +80,7 @@ def transcript(images: Sequence[ChatImage]) -> Reply:
         if read is None or not read.lines:
             parts.append(TextPart(f"On image {image.number} I found no writing."))
             continue
-        doubt = f", {_lines(read.doubtful)} of them in doubt" if read.doubtful else ""
+        doubt = f", {read.doubtful} in doubt" if read.doubtful else ""
         told = f"Image {image.number} reads ({_lines(len(read.lines))}{doubt}):"
         parts += [TextPart(told), TextPart(read.text, quoted=True)]
         rests.append(RestsOn(image.number, read.text))
@@ -165,13 +165,13 @@ def _mentioning(question: str, images: Sequence[ChatImage]) -> tuple[RestsOn, ..
 
 
 def words_of(turn: ChatTurn) -> str:
-    """What a person asked, with each image named at its place."""
-    pieces = []
+    """What a person asked, with each image named at its place; those in front of the words are all of them."""
+    pieces: list[str] = []
     for part in turn.turn.parts:
         if isinstance(part, TextPart):
             pieces.append(part.text)
-        else:
-            pieces.append(f" {part.alt.partition(':')[0]} " if pieces else "")
+        elif pieces:
+            pieces.append(f" {part.alt.partition(':')[0]} ")
     return " ".join("".join(pieces).split())
 
 
