@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
             failed = True
     if not asked:
         return 1
-    found = Documents(asked, studio.rarity).ask(args.question)
+    found = Documents(asked, studio.rarity, studio.similar).ask(args.question)
     value = json_value(found, time.monotonic() - started)
     if args.format == "json":
         sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")

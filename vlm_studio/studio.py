@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import json
 import logging
 import shutil
@@ -35,6 +36,7 @@ from vlm_studio.store.visitor_store import VisitorStore
 from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
+from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_terms import Rarity
 from vlm_studio.tasks.inspect import Inspections
 from vlm_studio.tasks.inspect_look import Looking
@@ -130,6 +132,15 @@ class Studio:
     def rarity(self) -> Rarity:
         """How telling words are, for questions over documents."""
         return Rarity(self.settings.assets_dir / "words" / "words.tsv.gz")
+
+    @cached_property
+    def similar(self) -> Similar | None:
+        """How near texts are to a question in meaning; None where the meaning model is not installed."""
+        if importlib.util.find_spec("all_minilm_l6_v2") is None:
+            return None
+        vectors = lazily("vlm_studio.model.sentence_vectors", "SentenceVectors")(self.settings.cache_dir)
+        compare: Similar = vectors.similar
+        return compare
 
     @cached_property
     def engine(self) -> Engine:

@@ -17,8 +17,12 @@ LOOK_PIXELS = 4_000_000
 MIN_CONTRAST = 24
 """Grey levels between paper and ink, of 255, that an eye still reads."""
 NEARLY_WHITE = 238
+LEGIBLE = 2.5
+"""Points of type below which nobody reads."""
 BOLD = 16
 """Bit of MuPDF's span flags."""
+_WORD_FLAGS = ~1
+"""Without TEXT_PRESERVE_LIGATURES: the one character ﬁ is what people search for as fi."""
 
 
 def read(pymupdf: Any, page: Any) -> dict[str, Any]:
@@ -26,14 +30,14 @@ def read(pymupdf: Any, page: Any) -> dict[str, Any]:
     page that pictures cover (``pictured``, 0..1), and whether it shows nothing at all (``blank``)."""
     width, height = page.rect.width, page.rect.height
     spans = _spans(pymupdf, page)
-    found = page.get_text("words", sort=False)
+    found = page.get_text("words", sort=False, flags=_WORD_FLAGS & pymupdf.TEXTFLAGS_WORDS)
     look = _Look(pymupdf, page)
     words, hidden = [], 0
     numbers: dict[tuple[int, int], int] = {}
     for x0, y0, x1, y1, text, block, line, _ in found:
         size, bold, white = _style(spans, (x0 + x1) / 2, (y0 + y1) / 2, y1 - y0)
         box = pymupdf.Rect(x0, y0, x1, y1) * page.rotation_matrix
-        if not look.visible(box, white):
+        if size < LEGIBLE or not look.visible(box, white):
             hidden += 1
             continue
         number = numbers.setdefault((block, line), len(numbers))

@@ -24,7 +24,7 @@ ENOUGH = 0.5
 """Share of the question's weight below which nothing is answered."""
 
 _SHAPED: frozenset[Kind] = frozenset(
-    {"person", "date", "year", "time", "money", "number", "percent", "duration", "measure", "place", "email", "phone", "url", "code", "quantity"}
+    {"person", "date", "year", "time", "money", "number", "percent", "duration", "measure", "place", "email", "phone", "url", "code", "quantity", "name"}
 )  # fmt: skip
 _STRICT: frozenset[Kind] = frozenset({"email", "phone", "url", "time", "year", "percent", "duration", "date"})
 """Kinds whose shape is so plain that a passage without it does not answer."""
@@ -159,7 +159,7 @@ def _span_in_cells(question: Question, scored: Scored) -> tuple[str, float] | No
     for cell in scored.passage.cells:
         found = spans(question.kind, cell.text)
         strength = max((s.strength for s in found), default=0.0)
-        if not found and question.kind in {"person", "place"} and not re.search(r"\d", cell.text):
+        if not found and question.kind in {"person", "place", "name"} and not re.search(r"\d", cell.text):
             strength = 0.45
         if strength == 0.0 or _only_repeats(question, cell):
             continue

@@ -281,22 +281,41 @@ def _column_of(fragment: Fragment, columns: list[tuple[float, float]]) -> int:
 def _paragraph_end(page: PageText, rows: list[list[Fragment]], start: int) -> int:
     """Where the lines that read on from row `start` end."""
     stop = start + 1
+    right = max(row[-1].box.right for row in rows)
+    left = min(row[0].box.left for row in rows)
+    pitch = _pitch(rows)
     while stop < len(rows) and len(rows[stop]) == 1:
         before, here = rows[stop - 1][0], rows[stop][0]
         gap = here.box.top - before.box.bottom
-        # MuPDF's and the readers' boxes touch or overlap between lines of one paragraph.
         if gap > PARAGRAPH_GAP * min(here.size, before.size) or gap < -2.0 * here.size:
+            break
+        # The boxes of readers touch, so it is the step from line to line that tells.
+        if pitch and here.middle - before.middle > 1.4 * pitch:
             break
         if max(here.size, before.size) > 1.18 * min(here.size, before.size) and page.unit == "pt":
             break
         if here.bold != before.bold or _starts_item(page, here):
             break
-        # A short line that ends a sentence ends its paragraph.
-        ends = page.words[before.words[-1]].text.rstrip().endswith((".", "!", "?", ":"))
-        if ends and before.box.right < here.box.right - 6 * here.size:
+        if _ended_early(page, before, here, left, right):
             break
         stop += 1
     return stop
+
+
+def _pitch(rows: list[list[Fragment]]) -> float:
+    """The usual step from one line to the next; 0 where there are too few lines to tell."""
+    steps = [b[0].middle - a[0].middle for a, b in itertools.pairwise(rows)]
+    near = [s for s, row in zip(steps, rows, strict=False) if 0 < s < 3 * row[0].size]
+    return statistics.median(near) if len(near) >= 4 else 0.0
+
+
+def _ended_early(page: PageText, before: Fragment, here: Fragment, left: float, right: float) -> bool:
+    """A line that leaves room and is followed by a capital ends its paragraph: addresses, greetings, last lines."""
+    first = page.words[here.words[0]].text.lstrip("«“\"'(")
+    room = right - before.box.right
+    ends = page.words[before.words[-1]].text.rstrip().endswith((".", "!", "?", ":"))
+    share = 0.12 if ends else 0.3
+    return room > share * (right - left) and (first[:1].isupper() or first[:1].isdigit())
 
 
 def _starts_item(page: PageText, fragment: Fragment) -> bool:

@@ -24,6 +24,10 @@ _ABBREVIATION = re.compile(
 )
 _DIGITS = re.compile(r"\d+")
 _CAPTION = re.compile(r"^(?:table|tableau|tab\.|figure|fig\.|schedule|annexe?)\s*\w{0,4}", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"\b(?:yours|sincerely|faithfully|kind regards|best regards|regards|cordialement|salutations|sentiments)\b",
+    re.IGNORECASE,
+)
 _NUMERIC = re.compile(r"\d")
 _HYPHENS = "-\u00ad\u2010"
 
@@ -130,7 +134,13 @@ def _of_paragraph(page: PageText, block: Paragraph, state: _State) -> Iterator[P
     if block.item:
         return
     # A line that introduces what comes, or a caption, explains the rows and items after it.
-    state.lead = text if len(text) < 160 and (text.endswith(":") or _CAPTION.match(text)) else ""
+    introduces = text.endswith(":") or _CAPTION.match(text) or _CLOSING.search(text)
+    state.lead = text if len(text) < 160 and introduces else _kept_lead(state.lead, text)
+
+
+def _kept_lead(lead: str, text: str) -> str:
+    """The closing words of a letter hold for the lines of its signature."""
+    return lead if _CLOSING.search(lead) and len(text) < 60 else ""
 
 
 def _above(heading: str, text: str) -> bool:

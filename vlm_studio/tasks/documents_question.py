@@ -12,7 +12,7 @@ from vlm_studio.tasks.documents_terms import STOP, Rarity, tokens
 
 Kind = Literal[
     "person", "date", "year", "time", "money", "number", "percent", "duration", "measure", "place", "email", "phone",
-    "url", "code", "yesno", "why", "how", "define", "list", "quantity", "what",
+    "url", "code", "name", "yesno", "why", "how", "define", "list", "quantity", "what",
 ]  # fmt: skip
 
 _MONEY = (
@@ -40,8 +40,9 @@ _RULES: tuple[tuple[Kind, str], ...] = (
     ("date", r"\bwhen\b|\b(?:what|which)\b.{0,12}\b(?:date|day|month)\b|\bdate\b|\bdeadline\b|\bquand\b|quel(?:le)? (?:jour|mois)|echeance|what.{0,25}\bexpir"),
     ("why", r"\bwhy\b|\bpourquoi\b|\b(?:what|which|for what) (?:is the |was the |were the |are the )?(?:reasons?|cause)\b|quelle .*\b(?:raison|cause)\b|what caused"),
     ("place", r"\bwhere\b|\bwhere's\b|\b(?:what|which|quel(?:le)?)\b.{0,12}\b(?:city|town|country|address|place|location|village|region|venue|ville|pays|adresse|lieu|endroit|salle|room|building|street|hall)\b"),
-    ("code", r"\b(?:invoice|order|reference|account|contract|policy|serial|model|part|registration|customer|client|article|vat|tax|licence|license|case|file|tracking|booking|flight|train|iban|bic|purchase order|po|company|siret|siren|patent|room|platform|gate|version) (?:number|no\b|code|id\b|reference)|\biban\b|\bnumero (?:de|du|d')|\breference\b|\bcode\b|\bserial\b|which (?:version|model)|what version"),
+    ("code", r"\b(?:invoice|order|reference|account|contract|policy|serial|model|part|registration|customer|client|article|vat|tax|licence|license|case|file|tracking|booking|flight|train|iban|bic|purchase order|po|company|siret|siren|patent|room|platform|gate|version) (?:number|no\b|code|id\b|reference)|\biban\b|\bnumero (?:de|du|d')|\breference\b|\b(?:access|door|entry|gate|postal|post|zip|promo|discount|error|security|product|item|pin|bank|swift|sort) ?code\b|\bserial\b|which (?:version|model)|what version"),
     ("person", r"\bwho\b|\bwhom\b|\bwhose\b|\bqui\b(?! est-ce que)|\bnames? of the (?:\w+ ){0,3}(?:director|manager|author|head|president|chair\w*|owner|secretary|treasurer|tenant|landlord|teacher|doctor|mayor|contact|person|supervisor|founder|winner|customer|client|seller|buyer)\b|nom (?:du|de la) (?:directeur|directrice|president|presidente|maire|locataire|proprietaire|bailleur|responsable|auteur)|quel(?:le)? .{0,15}\b(?:directeur|directrice|auteur|maire)\b"),
+    ("name", r"\bnames? of\b|\b(?:what|which|quel(?:le)?s?) (?:\w+ ){0,2}(?:company|firm|organi[sz]ation|brand|make|bank|airline|university|institute|publisher|supplier|agency|hotel|restaurant|magazine|newspaper|fund|foundation|insurer|society|museum|entreprise|societe|marque|banque|organisme|universite|laboratoire|journal|fournisseur)\b|\bnoms? d[eu]\b|comment s'appelle|\bis .{2,40} called\b|\bwhat .{0,30}\bcalled\b"),
     ("define", r"\bwhat does .* (?:mean|stand for|refer to)\b|\bque (?:signifie|veut dire)\b|\bqu'est-ce qu|\bdefinition\b|\bdefined?\b"),
     ("how", r"^how (?:do|does|can|could|should|to|is|are|was|were|did|must|will)\b|\bcomment\b"),
     ("yesno", r"^(?:is|are|was|were|do|does|did|can|could|may|must|should|has|have|had|will|would|am) |^(?:est-ce|peut-|puis-|faut-il|y a-t-il|doit-|a-t-|ont-|est-il|est-elle|sont-)|^les? .* (?:sont-ils|est-il|sont-elles|est-elle|peut-il|peuvent-ils)"),

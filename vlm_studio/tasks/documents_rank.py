@@ -8,14 +8,18 @@ neighbours count for less. Where a meaning model is installed, its similarity is
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.core.passages import Passage
 from vlm_studio.tasks.documents_question import Question, Term
 from vlm_studio.tasks.documents_terms import STOP, Rarity, Thesaurus, alternatives, tokens
+
+log = logging.getLogger(__name__)
 
 HEADER, HEADING, NEIGHBOUR, BLOCK, NAME = 0.85, 0.7, 0.45, 0.3, 0.4
 """What a word counts where it is not in the passage itself but in the head of a column or a caption, in a
@@ -190,7 +194,11 @@ def _closeness(passage: Passage, terms: Sequence[Term], matched: Mapping[str, fr
 
 def _with_meaning(scored: list[Scored], question: Question, similar: Similar) -> list[Scored]:
     near, far = scored[:NEAREST], scored[NEAREST:]
-    values = similar(question.text, [_in_context(s.passage) for s in near])
+    try:
+        values = similar(question.text, [_in_context(s.passage) for s in near])
+    except ModelUnavailable:
+        log.warning("the meaning model cannot be used; words alone decide", exc_info=True)
+        return scored
     near = [
         Scored(s.passage, s.score + SIMILARITY * value, s.coverage, s.own, s.matched, value)
         for s, value in zip(near, values, strict=True)

@@ -62,6 +62,8 @@ _DATES = (
     (0.9, rf"\b(?:{_WEEKDAY},?\s+)?{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s?[:%])"),
     (0.85, rf"\b(?:early |late |mid-)?{_MONTH}\s+{_YEAR}\b"),
     (0.7, rf"\b(?:between |from |in |since |en )?{_YEAR}(?:\s?[-–]\s?\d{{2,4}})?\b"),
+    (0.85, r"\b(?:the\s)?\d{1,2}(?:st|nd|rd|th)(?:\s(?:day\s)?of\s(?:each|every|the)\s\w+)?\b|\ble \d{1,2}(?:er)? (?:de chaque mois|du mois)"),
+    (0.7, r"\b(?:first|second|third|fourth|fifth|last|premier|dernier)\s(?:day|week|quarter|half|working day|jour|trimestre)(?:\s(?:of|de|du)\s(?:each\s|every\s|the\s|chaque\s)?\w+)?\b"),
     (0.6, rf"\b(?:every |each |on |chaque |le |les )?(?:first |second |last |premier |dernier )?{_WEEKDAY}\b"),
     (0.5, r"\b(?:january|february|march|april|june|july|august|september|october|november|december|janvier|février|avril|juin|juillet|août|septembre|octobre|novembre|décembre|spring|summer|autumn|winter|printemps|été|automne|hiver|easter|christmas|noël|tomorrow|today|yesterday)\b"),
 )  # fmt: skip
@@ -72,7 +74,7 @@ _RULES: dict[str, tuple[tuple[float, re.Pattern[str]], ...]] = {
         (1.0, rf"\b{_COUNT_WORDS}(?:[ -]{_COUNT_WORDS})*\s(?:euros?|dollars?|pounds?|francs?|cents?|pence)\b"),
         (0.75, r"\b\d{1,3}(?:[.,\u00a0\u202f ]\d{3})*[.,]\d{2}\b(?!\s?%)"),
         (0.6, r"\b(?:free(?: of charge)?|gratuit(?:e)?|no charge)\b"),
-        (0.4, rf"\b{_NUM}\b(?!\s?%)"),
+        (0.4, rf"\b(?!{_YEAR}\b){_NUM}\b(?!\s?%)"),
     ),
     "percent": _compiled(
         (1.0, rf"\b{_NUM}\s?(?:%|per ?cent\b|percent\b|pour cent\b|percentage points\b|points?\b)"),
@@ -102,7 +104,7 @@ _RULES: dict[str, tuple[tuple[float, re.Pattern[str]], ...]] = {
     "date": _compiled(*_DATES),
     "year": _compiled((1.0, rf"\b{_YEAR}(?:\s?[-–/]\s?\d{{2,4}})?\b")),
     "email": _compiled((1.0, r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
-    "phone": _compiled((1.0, r"(?:\+\d{1,3}[\s.-]?)?(?:\(\d{1,5}\)[\s.-]?)?\d{2,5}(?:[\s.-]\d{2,5}){1,5}|\b\d{3}\b|\b\d{8,11}\b")),
+    "phone": _compiled((1.0, r"(?:\+\d{1,3}[\s.-]?)?(?:\(\d{1,5}\)[\s.-]?)?\d{2,5}(?:[\s.-]\d{2,5}){1,5}|\b\d{3}[\s.-]\d{4}\b|\b\d{8,11}\b|\b(?:extension|ext\.?|poste)\s?\d{2,6}")),
     "url": _compiled((1.0, r"(?:https?://|www\.)[^\s>)]+"), (0.8, r"\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|fr|de|eu|gov|edu|info|io|uk|co\.uk|example)\b(?:/\S*)?")),
     "code": _compiled(
         (1.0, r"\b(?=[\w/.-]*\d)(?=[\w/.-]*[A-Za-z-/])[A-Za-z0-9]+(?:[-/.][A-Za-z0-9]+)*(?:\s\d{4}(?:\s\d{4})*\w*)?"),
@@ -141,10 +143,10 @@ def _all(kind: Kind, text: str) -> Iterator[Span]:
                 if span.strength > 0.5:
                     yield span
         kind = "number"
-    rules = _PERSON if kind == "person" else _PLACE if kind == "place" else _RULES.get(kind, ())
+    rules = _PERSON if kind in {"person", "name"} else _PLACE if kind == "place" else _RULES.get(kind, ())
     for strength, pattern in rules:
         for match in pattern.finditer(text):
-            if kind in {"person", "place"} and not _a_name(match, strength):
+            if kind in {"person", "place", "name"} and not _a_name(match, strength):
                 continue
             yield Span(match.start(), match.end(), strength)
 

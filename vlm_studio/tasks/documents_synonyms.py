@@ -41,15 +41,15 @@ adult grown adulte
 old age aged age
 student pupil learner eleve etudiant
 teacher instructor tutor professor lecturer enseignant professeur instituteur trainer
-doctor physician gp medecin docteur
-patient sick malade
+doctor physician gp medical medecin docteur medecine
+patient sick ill illness disease unwell malade maladie
 medicine drug medication medicament remede tablet
 dose dosage quantity posologie quantite
 car vehicle automobile voiture vehicule
 house home property dwelling apartment flat residence maison logement appartement bien
 rent lease tenancy loyer bail louer location rental
 tenant lessee renter occupant locataire
-landlord lessor owner proprietaire bailleur
+own landlord lessor owner proprietaire bailleur
 deposit bond security caution depot garantie
 repair fix mend maintenance reparer reparation entretien
 warranty guarantee coverage garantie
@@ -83,8 +83,17 @@ decrease fall drop decline reduce reduction down baisse diminution diminuer redu
 profit earnings income gain benefice resultat
 revenue turnover sales income proceeds chiffre recette
 loss deficit perte
-budget funding fund finance allocation budget financement fonds subvention grant
+budget funding fund pay finance allocation budget financement fonds subvention grant
 money funds cash argent
+transfer pay bank wire virement virer
+allow permit tolerate
+lend borrow loan preter emprunter pret
+subtotal net
+roof toit toiture couverture
+identify classify classification classifier
+unseen held-out test
+keep store storage conserver conservation garder
+leader captain chief skipper
 bank iban account banque compte bancaire
 tax vat duty taxe impot tva
 discount rebate reduction remise rabais
@@ -150,7 +159,7 @@ school college university ecole lycee universite
 library bibliotheque
 book volume work livre ouvrage
 letter note mail lettre courrier
-sign signed signature signer signataire
+sign signed signature signer signataire sincerely faithfully regards salutations cordialement write sender
 send sent forward post envoyer envoi transmettre
 receive receipt get recevoir reception
 contact reach person contacter joindre

@@ -21,10 +21,29 @@ _TOKEN = re.compile(r"\d+(?:[.,   ]\d{3})*(?:[.,]\d+)?|[^\W\d_]+(?:'[^\W\d_]+)?"
 _PLAIN = (("sses", "ss"), ("ies", "y"), ("aux", "al"), ("eaux", "eau"))
 _ENDINGS = (
     "issements", "issement", "ifications", "ification", "ations", "ation", "itions", "ition", "ateurs", "ateur",
-    "atrice", "ements", "ement", "ments", "ment", "ances", "ance", "ences", "ence", "ingly", "edly", "ables", "able",
+    "atrice", "ures", "ure", "ements", "ement", "ments", "ment", "ances", "ance", "ences", "ence", "ingly", "edly", "ables", "able",
     "ibles", "ible", "ities", "ity", "ives", "ive", "ingly", "ings", "ing", "ions", "ion", "ants", "ant", "ents",
     "ers", "eur", "euse", "ees", "ee", "als", "al", "ely", "ly", "er", "or", "ed", "es", "ir", "ez", "e", "y",
 )  # fmt: skip
+_IRREGULAR = {
+    form: base
+    for base, forms in {
+        "freeze": "froze frozen freezer", "keep": "kept", "pay": "paid payable", "sell": "sold", "buy": "bought", "make": "made",
+        "hold": "held", "take": "took taken", "give": "gave given", "go": "went gone", "begin": "began begun", "write": "wrote written",
+        "speak": "spoke spoken speaker", "choose": "chose chosen choice", "build": "built", "send": "sent", "lend": "lent",
+        "lead": "led", "meet": "met", "leave": "left", "win": "won", "fall": "fell fallen", "rise": "rose risen",
+        "grow": "grew grown", "know": "knew known", "draw": "drew drawn", "drive": "drove driven", "eat": "ate eaten",
+        "drink": "drank drunk", "break": "broke broken", "find": "found", "think": "thought", "teach": "taught",
+        "catch": "caught", "bring": "brought", "spend": "spent", "lose": "lost loss", "run": "ran", "stand": "stood",
+        "tell": "told", "say": "said", "hear": "heard", "feel": "felt", "sleep": "slept", "see": "saw seen", "come": "came",
+        "become": "became", "get": "got gotten", "fly": "flew flown flight", "wear": "wore worn", "child": "children",
+        "person": "people", "man": "men", "woman": "women", "foot": "feet", "life": "lives", "wife": "wives", "die": "died death",
+        "refaire": "refait refaite refaits refaites refera", "faire": "fait faite faits faites", "prendre": "pris prise prises",
+        "mettre": "mis mise mises", "ouvrir": "ouvert ouverte", "offrir": "offert offerte", "naitre": "ne nee", "vendre": "vendu vendue",
+        "toit": "toiture", "envoyer": "envoi envoie", "boire": "boisson bu",
+    }.items()
+    for form in forms.split()
+}  # fmt: skip
 _ELISION = re.compile(r"^(?:l|d|j|m|t|s|n|c|qu|jusqu|lorsqu|puisqu)'")
 
 STOP = frozenset(
@@ -37,7 +56,7 @@ STOP = frozenset(
     "le la les un une des du de d l en au aux et ou mais est sont etait etaient etre a ont avait avoir il elle ils elles "
     "on nous vous je tu ce cet cette ces qui que quoi quel quelle quels quelles quand comment combien pourquoi dont "
     "dans sur sous par pour avec sans se sa son ses leur leurs ne pas plus y selon faut doit peut sera seront fait faire "
-    "t il-y-a indique mentionne precise quelqu".split()
+    "t il-y-a something somebody someone anything anyone thing things else quelque chose quelqu-un indique mentionne precise quelqu".split()
 )  # fmt: skip
 
 
@@ -72,7 +91,8 @@ def number_key(text: str) -> str:
 
 
 def stem(word: str) -> str:
-    """Without the ending of the plural, past and gerund."""
+    """Without the ending of the plural, past and gerund; irregular forms by a short list."""
+    word = _IRREGULAR.get(word, word)
     for ending, instead in _PLAIN:
         if word.endswith(ending) and len(word) > len(ending) + 2:
             return word[: -len(ending)] + instead
