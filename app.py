@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from vlm_studio import spaces_shim  # isort: skip
 from vlm_studio.core.logs import set_up
 from vlm_studio.core.settings import Limits, Settings
 from vlm_studio.serve.lifetime import run_until_stopped
+from vlm_studio.serve.space_folder import missing_command
 from vlm_studio.studio import Studio
 from vlm_studio.ui.server import build_server
 
@@ -46,6 +48,13 @@ def space_settings(settings: Settings, env: Mapping[str, str]) -> Settings:
     )
 
 
+def fetch_language_model() -> None:
+    """A Space installs requirements.txt only; the wheel with the language model goes in without its dependencies."""
+    command = missing_command()
+    if command and subprocess.run(command, check=False).returncode != 0:
+        log.error("the language model could not be installed: reading works, chatting does not")
+
+
 def on_zero_gpu(studio: Studio) -> None:
     """The models go into memory before anybody asks, because only what is there now is there in the forks."""
     tracer = studio.tracer
@@ -62,6 +71,8 @@ def main() -> None:
     set_up(settings.log)
     studio = Studio(settings)
     try:
+        if settings.space:
+            fetch_language_model()
         if spaces_shim.zero_gpu():
             on_zero_gpu(studio)
         server = build_server(studio)

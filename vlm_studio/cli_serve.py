@@ -1,4 +1,4 @@
-"""``python -m vlm_studio serve``: the model behind an OpenAI-compatible API, alone or on Ray Serve."""
+"""``python -m vlm_studio serve``: the model behind an OpenAI-compatible API, alone or on Ray Serve; ``space``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import importlib
 import ipaddress
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_studio.core.errors import InvalidRequest
@@ -15,6 +16,7 @@ from vlm_studio.serve.api import build_api
 from vlm_studio.serve.calls import Calls
 from vlm_studio.serve.lifetime import run_until_stopped
 from vlm_studio.serve.service import CAPACITY, Service
+from vlm_studio.serve.space_folder import write_folder
 
 if TYPE_CHECKING:
     from vlm_studio.studio import Studio
@@ -33,6 +35,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--ray", action="store_true", help="replicas on Ray Serve (requirements-ray.txt)")
     parser.add_argument("--replicas", type=int, default=0, help="with --ray: so many, instead of scaling")
     parser.set_defaults(run=run)
+    space = subparsers.add_parser("space", help="write a folder to upload as a Hugging Face Space")
+    space.add_argument("folder", type=Path, help="new or empty")
+    space.set_defaults(run=run_space)
+
+
+def run_space(args: argparse.Namespace, studio: Studio) -> int:
+    count = write_folder(args.folder)
+    print(
+        f"{count} files are in {args.folder}. Upload: hf upload --repo-type space OWNER/NAME {args.folder} ."
+    )
+    return 0
 
 
 def run(args: argparse.Namespace, studio: Studio) -> int:

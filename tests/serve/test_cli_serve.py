@@ -80,12 +80,16 @@ def test_told_to_stop_it_ends_what_it_began_and_takes_nothing_new(tmp_path: Path
     assert '"event": "answered"' in log and "secret" not in log
 
 
-def wait_for(url: str) -> None:
+def wait_for(url: str, process: subprocess.Popen[str] | None = None) -> None:
+    """Until `url` answers, or `process` has ended."""
     pause = threading.Event()
-    for _ in range(600):
+    for _ in range(900):
         try:
             httpx.get(url, timeout=1)
             return
         except httpx.HTTPError:
+            if process is not None and process.poll() is not None:
+                break
             pause.wait(0.1)
-    raise AssertionError(f"{url} never answered")
+    said = process.stderr.read()[-2000:] if process is not None and process.stderr else ""
+    raise AssertionError(f"{url} never answered. {said}")
