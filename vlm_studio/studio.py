@@ -20,7 +20,7 @@ from typing import Any
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import StoreError
 from vlm_studio.core.ports import Engine
-from vlm_studio.core.settings import Settings
+from vlm_studio.core.settings import PROJECT_ROOT, Settings
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
@@ -192,6 +192,11 @@ class Studio:
     @cached_property
     def looking(self) -> Looking:
         return Looking(self.inspections)
+
+    def map_figures(self) -> dict[str, Any]:
+        """What benchmarks/maps.py measured last, for the app's own help; empty where it never ran."""
+        path = PROJECT_ROOT / "benchmarks" / "results" / "maps.json"
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
     def choose_reader(self) -> tuple[str, str]:
         """The reader that `auto` is here, and why: the one whose measured error rate is lower."""

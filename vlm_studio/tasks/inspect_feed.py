@@ -14,13 +14,25 @@ from vlm_studio.core.documents import Box, Line
 from vlm_studio.core.inspections import Fed, Inspection
 from vlm_studio.core.traces import Crop, Trace
 from vlm_studio.reading.strips import cut_strip, split_at_gaps
-from vlm_studio.trace.geometry import FeedCost, WritingSize, feed_cost, page_crops, writing_size
+from vlm_studio.trace.geometry import (
+    IDEFICS2_8B,
+    FeedCost,
+    Geometry,
+    WritingSize,
+    feed_cost,
+    forecast_bytes,
+    page_crops,
+    strip_crop,
+    writing_size,
+)
 
 STRIP_RATIO = 16.0
 """Width over height of the longest strip that is fed in one piece: its 64 pooled tokens spell about 60 letters."""
 SMALL_FOR_NANO = 15.0
 SMALL_FOR_PATCHES = 14.0
 """Pixels: a line lower than this on the page (nano), or than one patch in the model (8B), is hardly legible to it."""
+RECORDED_TOKENS = 64
+"""Length of the answer whose recording is forecast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,8 @@ class Feeding:
     crops: tuple[Crop, ...]
     cost: FeedCost
     writing: WritingSize | None
+    recording: tuple[int, int]
+    """Bytes that recording an answer of RECORDED_TOKENS keeps, and needs for a moment."""
 
     @property
     def too_small(self) -> bool:
@@ -44,8 +58,28 @@ def feedings(page_sha256: str, size: tuple[int, int], lines: Sequence[Line]) -> 
     for split in (False, True):
         crops = page_crops(page_sha256, (size[1], size[0]), split)
         title = "Splitting on: four tiles and the whole" if split else "Splitting off: the whole page"
-        found.append(Feeding(title, split, crops, feed_cost(crops), writing_size(lines, crops)))
+        cost = feed_cost(crops)
+        recording = recording_bytes(cost)
+        found.append(Feeding(title, split, crops, cost, writing_size(lines, crops), recording))
     return found[0], found[1]
+
+
+def recording_bytes(cost: FeedCost, geometry: Geometry = IDEFICS2_8B) -> tuple[int, int]:
+    """The forecast of trace/geometry.py for what `cost` describes."""
+    return forecast_bytes(
+        cost.crops,
+        cost.padded_patches // cost.crops,
+        geometry.resampler_heads,
+        geometry.resampler_layers,
+        geometry.latents,
+        geometry.language_layers,
+        RECORDED_TOKENS,
+    )
+
+
+def strip_feedings(page: Image.Image, page_id: str, line: Line) -> list[tuple[Image.Image, Crop]]:
+    """What nano would be fed of a line: each strip, and the crop that it becomes."""
+    return [(image, strip_crop(fed.sha256, image.size)) for fed, image in strips_of(page, page_id, line)]
 
 
 def strips_of(page: Image.Image, page_id: str, line: Line) -> list[tuple[Fed, Image.Image]]:

@@ -26,6 +26,7 @@ from vlm_studio.trace import honesty, maps
 from vlm_studio.trace.store_format import unpack
 
 Of = Literal["answer", "question"]
+Method = maps.Method
 CURVE_STEPS = 8
 _KEPT_LOOKS, _KEPT_GRADIENTS = 8, 32
 _PAIRS: tuple[tuple[Area, int], ...] = (
@@ -43,7 +44,7 @@ class Chosen:
 
     word: int
     of: Of = "answer"
-    method: maps.Method = "contrast"
+    method: Method = "contrast"
     layers: tuple[int, ...] = ()
     """Indexes into the recorded layers; empty: all."""
 
@@ -132,7 +133,7 @@ class Looking:
         )
 
     def words_of_region(
-        self, owner: str, inspection_id: str, region: Box, method: maps.Method = "contrast"
+        self, owner: str, inspection_id: str, region: Box, method: Method = "contrast"
     ) -> tuple[float, ...]:
         """For each word of the answer how much more of its map lies in `region` (pixels of its first page) than by chance."""
         look = self.look(owner, inspection_id)
@@ -237,7 +238,8 @@ class _Tester:
     ) -> None:
         self._engine, self._ask, self._images = engine, ask, images
         self._look, self._rows = look, list(rows)
-        self._ids = [token.token_id for token in look.inspection.tokens]
+        # What comes after the word has no say in its probability.
+        self._ids = [token.token_id for token in look.inspection.tokens[: max(rows) + 1]]
         self._page = next(page for page in look.pages if page.page.image_sha256 == heat.image_sha256)
         self._hw = (self._page.page.height_px, self._page.page.width_px)
         self._values = maps.raw_values(heat)
