@@ -166,6 +166,17 @@ class Chats:
         """Upright RGB. Raises NotFound, StoreError where it is damaged."""
         return Image.open(io.BytesIO(self.blobs.read(owner, sha256))).convert("RGB")
 
+    def thumbnail(self, owner: str, sha256: str, longest: int) -> Image.Image:
+        """RGB, about `longest` px on its longer side; a JPEG is decoded no larger than that needs."""
+        image = Image.open(io.BytesIO(self.blobs.read(owner, sha256)))
+        image.draft("RGB", (longest, longest))
+        image.thumbnail((longest, longest))
+        return image.convert("RGB")
+
+    def turn(self, owner: str, turn_id: str) -> ChatTurn:
+        """Raises NotFound."""
+        return self.rows.turn(owner, turn_id)
+
     def path(self, owner: str, session_id: str) -> tuple[ChatTurn, ...]:
         """The turns that are shown, first to last."""
         return self.rows.path(owner, session_id)
