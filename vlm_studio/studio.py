@@ -17,11 +17,13 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from vlm_studio import __version__
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import StoreError
 from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import PROJECT_ROOT, Settings
 from vlm_studio.model.characters import ALPHABET
+from vlm_studio.store.adapter_store import AdapterStore
 from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
 from vlm_studio.store.chat_store import ChatStore
@@ -33,6 +35,8 @@ from vlm_studio.store.session_store import SessionStore
 from vlm_studio.store.transcript_store import TranscriptStore
 from vlm_studio.store.transfer import Transfer
 from vlm_studio.store.visitor_store import VisitorStore
+from vlm_studio.tasks.adapt import Adapting, HandModel, Trains
+from vlm_studio.tasks.adapt_manage import Adapters
 from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
@@ -72,6 +76,7 @@ class Studio:
         self.session_store = SessionStore(self.database, self.blobs, self.index)
         self.transcripts = TranscriptStore(self.database, self.session_store, self.index)
         self.chat_store = ChatStore(self.database, self.session_store, self.index)
+        self.adapter_store = AdapterStore(self.database, self.session_store, self.blobs)
         self.live = LiveRuns()
         self.visitors = Visitors(VisitorStore(self.database, self.blobs))
         if settings.demo:
@@ -89,7 +94,7 @@ class Studio:
             words = lazily("vlm_studio.reading.lexicon", "WordList")
             listed = self.settings.assets_dir / "words" / "words.tsv.gz"
             readers["nano"] = lambda: reader("nano", recogniser(nano), words=words(listed))
-        return Transcriber(finder, readers, self.choose_reader)
+        return Transcriber(finder, readers, self.choose_reader, lambda name: self.adapters.reader(name))
 
     @cached_property
     def transcriptions(self) -> TranscribeSessions:
@@ -100,6 +105,47 @@ class Studio:
             self.blobs,
             self.live,
             self.settings.limits,
+            lambda *asked: self.adapters.reader_name(*asked),
+        )
+
+    @cached_property
+    def hand_model(self) -> HandModel:
+        """nano's reader as something that hands are learned on."""
+        reader = lazily("vlm_studio.reading.ctc_reader", "CtcReader")
+        words = lazily("vlm_studio.reading.lexicon", "WordList")
+        assets = self.settings.assets_dir
+        made: HandModel = lazily("vlm_studio.adapt.hand_model", "NanoHand")(
+            assets / "nano",
+            assets / "general" / "lines.zip",
+            lambda name, recogniser: reader(name, recogniser, words=words(assets / "words" / "words.tsv.gz")),
+        )
+        return made
+
+    @cached_property
+    def adapters(self) -> Adapters:
+        rows = self.adapter_store
+        return Adapters(rows, lambda: self.hand_model, rows.in_use, rows.trusted_files, self.choose_reader)
+
+    @cached_property
+    def trainer(self) -> Trains:
+        sources = lazily("vlm_studio.adapt.process", "Sources")(
+            self.settings.assets_dir / "nano", self.settings.assets_dir / "general" / "lines.zip"
+        )
+        made: Trains = lazily("vlm_studio.adapt.process", "Trainer")(
+            self.settings.data_dir / "training", sources
+        )
+        return made
+
+    @cached_property
+    def adapting(self) -> Adapting:
+        return Adapting(
+            self.transcripts,
+            self.blobs,
+            self.adapter_store,
+            lambda: self.trainer,
+            lambda: self.hand_model,
+            self.live,
+            __version__,
         )
 
     @cached_property
@@ -217,6 +263,8 @@ class Studio:
 
     def close(self, timeout: float = 10.0) -> None:
         """Stop running work, wait for it to save what it has, close the database."""
+        if "trainer" in self.__dict__:
+            self.trainer.close(timeout)
         if not self.live.stop_all(timeout):
             log.warning("work was still running after %s s and is left behind", timeout)
         self.visitors.stop()

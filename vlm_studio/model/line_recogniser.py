@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.model.characters import ALPHABET, FRAME_PIXELS, pad_strips, prepare_strip
-from vlm_studio.model.tower import CharacterHead, LineTower
+from vlm_studio.model.line_adapter import adapted
+from vlm_studio.model.tower import CharacterHead, LineScorer, LineTower
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,8 +36,10 @@ class LineRecogniser:
 
     characters: Sequence[str] = ("", *ALPHABET)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, adapter: tuple[Mapping[str, Any], bytes] | None = None) -> None:
+        """`adapter`: configuration and weights of a personal adapter to read with."""
         self.folder = folder
+        self._adapter = adapter
         self._lock = threading.Lock()
         self._parts: tuple[LineTower, CharacterHead] | None = None
 
@@ -54,10 +57,13 @@ class LineRecogniser:
         return found
 
     def load(self) -> tuple[LineTower, CharacterHead]:
-        """Tower and head in evaluation mode. Raises ModelUnavailable for missing or altered weights."""
+        """Tower and head in evaluation mode. Raises ModelUnavailable for missing or altered weights, AdapterRejected."""
         with self._lock:
             if self._parts is None:
                 self._parts = _read(self.folder)
+                if self._adapter is not None:
+                    scorer = adapted(LineScorer(*self._parts), *self._adapter)
+                    self._parts = scorer.tower, scorer.head
         return self._parts
 
 

@@ -151,3 +151,33 @@ def m006_traces(db: Database) -> None:
         "CREATE INDEX inspection_image_page ON inspection_image(page_id)",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m005_adapters(db: Database) -> None:
+    """Adapters, who reads with which, the trainings that made them, and lines that nothing is learned from."""
+    for statement in (
+        """CREATE TABLE adapter (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, notes TEXT NOT NULL DEFAULT '',
+            facts TEXT NOT NULL CHECK (json_valid(facts)), config TEXT NOT NULL CHECK (json_valid(config)),
+            weights_sha256 TEXT NOT NULL REFERENCES blob(sha256),
+            source TEXT NOT NULL CHECK (source IN ('trained', 'imported')), created_at TEXT NOT NULL,
+            verdict TEXT CHECK (verdict IS NULL OR json_valid(verdict)),
+            active INTEGER NOT NULL DEFAULT 0)""",
+        "CREATE INDEX adapter_owner ON adapter(owner, created_at)",
+        "CREATE INDEX adapter_blob ON adapter(weights_sha256)",
+        # No adapter: this session is read with the base model, whatever its owner uses elsewhere.
+        """CREATE TABLE session_adapter (
+            session_id TEXT PRIMARY KEY REFERENCES session(id) ON DELETE CASCADE,
+            adapter_id TEXT REFERENCES adapter(id) ON DELETE CASCADE)""",
+        """CREATE TABLE training (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
+            settings TEXT NOT NULL CHECK (json_valid(settings)), lines INTEGER NOT NULL,
+            held_lines INTEGER NOT NULL, held_pages INTEGER NOT NULL, message TEXT NOT NULL DEFAULT '',
+            adapter_id TEXT REFERENCES adapter(id) ON DELETE SET NULL,
+            created_at TEXT NOT NULL, updated_at TEXT NOT NULL)""",
+        "CREATE INDEX training_owner ON training(owner, created_at)",
+        """CREATE TABLE line_left_out (
+            line_id TEXT PRIMARY KEY REFERENCES line(id) ON DELETE CASCADE)""",
+    ):
+        db.execute(statement)

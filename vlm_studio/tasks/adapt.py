@@ -1,0 +1,308 @@
+"""Teach it my hand: from corrections to an adapter that the gate let through, and what becomes of adapters."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image as PilImage
+
+from vlm_studio.core.adapters import (
+    Adapter,
+    AdapterFacts,
+    AdapterSource,
+    LearnLine,
+    ReadLineOf,
+    TrainingRun,
+    TrainPoint,
+    TrainSettings,
+    Verdict,
+)
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
+from vlm_studio.core.ports import Reader
+from vlm_studio.core.sessions import JobState, TrainingLine
+from vlm_studio.reading.strips import cut_strip
+from vlm_studio.tasks.adapt_gate import judge
+from vlm_studio.tasks.adapt_lines import Advice, NextLine, Split, advice, next_lines, split
+from vlm_studio.tasks.live import LiveRun, LiveRuns
+from vlm_studio.tasks.scoring import total
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+INTERRUPTED = "It was interrupted. Go on where it was."
+STOPPED = "Stopped. Go on where it was."
+STEPS = range(5, 401)
+
+
+class Corrections(Protocol):
+    def corrections(
+        self, owner: str, since: str | None = None, session_id: str | None = None
+    ) -> tuple[TrainingLine, ...]: ...
+
+
+class PageFiles(Protocol):
+    def read(self, owner: str, sha256: str) -> bytes: ...
+
+
+class AdapterRows(Protocol):
+    def add(
+        self, owner: str, name: str, facts: AdapterFacts, config: Mapping[str, Any], weights: bytes,
+        source: AdapterSource, verdict: Verdict | None = None, notes: str = "",
+    ) -> Adapter: ...  # fmt: skip
+    def get(self, owner: str, adapter_id: str) -> Adapter: ...
+    def list(self, owner: str) -> tuple[Adapter, ...]: ...
+    def files(self, owner: str, adapter_id: str) -> tuple[dict[str, Any], bytes]: ...
+    def rename(self, owner: str, adapter_id: str, name: str, notes: str) -> Adapter: ...
+    def delete(self, owner: str, adapter_id: str) -> None: ...
+    def set_verdict(self, owner: str, adapter_id: str, verdict: Verdict) -> Adapter: ...
+    def activate(self, owner: str, adapter_id: str | None) -> None: ...
+    def choose(self, owner: str, session_id: str, adapter_id: str | None) -> None: ...
+    def unchoose(self, owner: str, session_id: str) -> None: ...
+    def left_out(self, owner: str) -> frozenset[str]: ...
+    def leave_out(self, line_id: str, out: bool) -> None: ...
+    def uncorrected(self, owner: str, limit: int = 2_000) -> tuple[ReadLineOf, ...]: ...
+    def add_training(
+        self, owner: str, name: str, settings: TrainSettings, lines: int, held_lines: int, held_pages: int
+    ) -> TrainingRun: ...
+    def training(self, owner: str, training_id: str) -> TrainingRun: ...
+    def trainings(self, owner: str, limit: int = 20) -> tuple[TrainingRun, ...]: ...
+    def set_training(
+        self, owner: str, training_id: str, state: JobState, message: str = "", adapter_id: str | None = None
+    ) -> TrainingRun: ...
+
+
+class Trains(Protocol):
+    """The process that trains (adapt/process.py)."""
+
+    def prepare(
+        self, training_id: str, learn: Sequence[tuple[Image, str]], check: Sequence[tuple[Image, str]],
+        settings: TrainSettings,
+    ) -> None: ...  # fmt: skip
+    def begin(self, training_id: str) -> None: ...
+    def running(self, training_id: str) -> bool: ...
+    def wait(self, training_id: str, seconds: float) -> bool: ...
+    def points(self, training_id: str) -> Sequence[TrainPoint]: ...
+    def control(self, training_id: str, word: str) -> None: ...
+    def held(self, training_id: str) -> list[tuple[Image, str]]: ...
+    def product(self, training_id: str) -> tuple[dict[str, Any], bytes] | None: ...
+    def remove(self, training_id: str) -> None: ...
+    def close(self, timeout: float = 10.0) -> None: ...
+
+
+class HandModel(Protocol):
+    """The line reader that hands are learned on (model/, put together in studio.py)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights. Raises ModelUnavailable."""
+        ...
+
+    def reader(self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "") -> Reader: ...
+
+    def parameters(self, config: Mapping[str, Any], weights: bytes) -> int:
+        """Raises AdapterRejected where it does not fit."""
+        ...
+
+    def clean(self, config: Mapping[str, Any], weights: bytes) -> dict[str, Any]:
+        """The configuration with nothing in it that is not needed. Raises AdapterRejected."""
+        ...
+
+    def general(self) -> list[tuple[Image, str]]:
+        """Lines of other hands with what they say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """The training is over; the held-out lines are being read without and with the adapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """An adapter is there; `adapter.verdict` says whether it is used, and why."""
+
+    adapter: Adapter
+
+
+TrainEvent = TrainPoint | Judging | Learned
+
+
+class Adapting:
+    """The Teach tab's and the command line's use cases. Every method takes the owner."""
+
+    def __init__(
+        self, corrections: Corrections, files: PageFiles, rows: AdapterRows, trainer: Callable[[], Trains],
+        model: Callable[[], HandModel], live: LiveRuns, version: str,
+    ) -> None:  # fmt: skip
+        self.corrections, self.files, self.rows = corrections, files, rows
+        self._trainer, self._model, self.live, self.version = trainer, model, live, version
+
+    @property
+    def trainer(self) -> Trains:
+        return self._trainer()
+
+    @property
+    def model(self) -> HandModel:
+        return self._model()
+
+    def lines(self, owner: str) -> tuple[LearnLine, ...]:
+        """Everything the owner put right, oldest first."""
+        out = self.rows.left_out(owner)
+        return tuple(LearnLine(line, line.line_id in out) for line in self.corrections.corrections(owner))
+
+    def leave_out(self, owner: str, line_id: str, out: bool) -> None:
+        """Learn nothing from a line, or learn from it again. Raises NotFound."""
+        if all(line.line.line_id != line_id for line in self.lines(owner)):
+            raise NotFound("There is no such corrected line.")
+        self.rows.leave_out(line_id, out)
+
+    def usable(self, owner: str) -> tuple[TrainingLine, ...]:
+        return tuple(entry.line for entry in self.lines(owner) if not entry.left_out)
+
+    def split(self, owner: str) -> Split:
+        return split(self.usable(owner))
+
+    def advice(self, owner: str) -> Advice:
+        return advice(self.usable(owner), self.rows.list(owner))
+
+    def next_lines(self, owner: str, count: int = 12) -> tuple[NextLine, ...]:
+        corrected = self.corrections.corrections(owner)
+        return next_lines(self.rows.uncorrected(owner), corrected, count)
+
+    def strip(self, owner: str, line: TrainingLine | ReadLineOf) -> Image:
+        """The line as it is cut out of its page. Raises NotFound."""
+        page = PilImage.open(io.BytesIO(self.files.read(owner, line.page_image_sha256)))
+        return cut_strip(page.convert("RGB"), line.line).image
+
+    def start(self, owner: str, name: str, settings: TrainSettings | None = None) -> TrainingRun:
+        """Begin a training on all lines that are not left out. Raises InvalidRequest where they are too few."""
+        settings = settings or TrainSettings()
+        if settings.steps not in STEPS:
+            raise InvalidRequest(
+                f"{settings.steps} steps are not possible.", f"Choose {STEPS.start} to {STEPS.stop - 1}."
+            )
+        if any(self.trainer.running(run.id) for run in self.rows.trainings(owner)):
+            raise InvalidRequest("A training is running already.", "Wait for it, or stop it.")
+        told = self.advice(owner)
+        if not told.ready:
+            raise InvalidRequest("There is not enough to learn from yet.", told.sentence)
+        parts = self.split(owner)
+        learn, held = (
+            [(self.strip(owner, line), line.text) for line in side] for side in (parts.learn, parts.held)
+        )
+        run = self.rows.add_training(owner, name, settings, len(learn), len(held), parts.held_pages)
+        self.trainer.prepare(run.id, learn, held, settings)
+        return self.go_on(owner, run.id)
+
+    def go_on(self, owner: str, training_id: str) -> TrainingRun:
+        """Begin, or go on after a pause, a stop or a crash. Raises NotFound."""
+        run = self.rows.training(owner, training_id)
+        if run.state == "done":
+            return run
+        self.trainer.begin(training_id)
+        run = self.rows.set_training(owner, training_id, "running")
+        if self.watching(owner, training_id) is None:
+            self.live.start(training_id, owner, lambda cancel: self._watch(run, cancel))
+        return run
+
+    def pause(self, owner: str, training_id: str) -> TrainingRun:
+        """It stays in memory and waits."""
+        self.rows.training(owner, training_id)
+        self.trainer.control(training_id, "pause")
+        return self.rows.set_training(owner, training_id, "paused")
+
+    def stop(self, owner: str, training_id: str) -> TrainingRun:
+        """It ends with a checkpoint; `go_on` takes it up again."""
+        run = self.rows.training(owner, training_id)
+        if run.state in {"done", "failed"}:
+            return run
+        self.trainer.control(training_id, "stop")
+        return self.rows.set_training(owner, training_id, "cancelled", STOPPED)
+
+    def discard(self, owner: str, training_id: str) -> None:
+        """Forget a training that is not wanted; an adapter it made stays."""
+        self.rows.training(owner, training_id)
+        self.trainer.remove(training_id)
+        self.rows.set_training(owner, training_id, "done", "Discarded.")
+
+    def watching(self, owner: str, training_id: str) -> LiveRun[object] | None:
+        """The live run of a training, for a viewer that comes (back) to it."""
+        try:
+            run = self.live.get(training_id, owner)
+        except NotFound:
+            return None
+        return run if run.running else None
+
+    def trainings(self, owner: str) -> tuple[TrainingRun, ...]:
+        """Newest first; one whose process is gone says so."""
+        found = []
+        for run in self.rows.trainings(owner):
+            if run.state in {"running", "paused", "queued"} and not self.trainer.running(run.id):
+                if self.watching(owner, run.id) is None:
+                    run = self.rows.set_training(owner, run.id, "cancelled", INTERRUPTED)
+            found.append(run)
+        return tuple(found)
+
+    def points(self, owner: str, training_id: str) -> Sequence[TrainPoint]:
+        self.rows.training(owner, training_id)
+        return self.trainer.points(training_id)
+
+    def _watch(self, run: TrainingRun, cancel: CancelToken) -> Iterator[TrainEvent]:
+        """Points as they come, then the gate; in a thread of its own, whoever looks on."""
+        told = 0
+        over = False
+        while not over:
+            if cancel.cancelled:
+                self.trainer.control(run.id, "stop")
+            over = self.trainer.wait(run.id, 0.3)
+            fresh = self.trainer.points(run.id)
+            yield from fresh[told:]
+            told = max(told, len(fresh))
+        try:
+            product = self.trainer.product(run.id)
+            if product is None:
+                message = INTERRUPTED if cancel.cancelled else STOPPED
+                self.rows.set_training(run.owner, run.id, "cancelled", message)
+                return
+            yield Judging()
+            yield Learned(self._finish(run, *product))
+        except StudioError as failure:
+            self.rows.set_training(run.owner, run.id, "failed", str(failure))
+            raise
+
+    def _finish(self, run: TrainingRun, config: Mapping[str, Any], weights: bytes) -> Adapter:
+        """Judge what was learned, keep it, and read with it if the gate lets it through."""
+        held = self.trainer.held(run.id)
+        verdict = self.judged(held, run.held_pages, (config, weights))
+        facts = AdapterFacts(
+            "hand", self.model.name, self.model.sha256, run.settings.rank,
+            self.model.parameters(config, weights), run.lines, self.version,
+        )  # fmt: skip
+        adapter = self.rows.add(run.owner, run.name, facts, config, weights, "trained", verdict)
+        if verdict.passed:
+            self.rows.activate(run.owner, adapter.id)
+        self.rows.set_training(run.owner, run.id, "done", verdict.why, adapter.id)
+        return self.rows.get(run.owner, adapter.id)
+
+    def judged(
+        self, held: Sequence[tuple[Image, str]], pages: int, adapter: tuple[Mapping[str, Any], bytes]
+    ) -> Verdict:
+        """Read held-out lines and the general set without and with an adapter, as the app reads."""
+        readers = self.model.reader(None), self.model.reader(adapter)
+        general = self.model.general()
+        wanted = [text for _, text in held]
+        own = [_read(reader, [image for image, _ in held]) for reader in readers]
+        others = [_read(reader, [image for image, _ in general]) for reader in readers]
+        rates = [total([(r, t) for r, (_, t) in zip(read, general, strict=True)]).cer for read in others]
+        return judge(wanted, own[0], own[1], pages, (rates[0], rates[1]))
+
+
+def _read(reader: Reader, strips: Sequence[Image]) -> list[str]:
+    return [reading.text for reading in reader.read(strips, CancelToken())]

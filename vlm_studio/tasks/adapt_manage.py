@@ -1,0 +1,194 @@
+"""Adapters that are kept: listed, named, used, taken away and brought in; and the readers that wear them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from vlm_studio.core.adapters import Adapter, AdapterFacts, Verdict, verdict_of
+from vlm_studio.core.errors import AdapterRejected, InvalidRequest
+from vlm_studio.core.ports import Reader
+from vlm_studio.tasks.adapt import AdapterRows, HandModel
+from vlm_studio.tasks.transcribe import ADAPTED
+
+CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "card.json"
+ARCHIVE_BYTES = 32 * 1024**2
+"""An adapter of the line reader is a few hundred kilobytes."""
+KEPT_READERS = 4
+BASE_READER = "nano"
+
+
+class Adapters:
+    """Every method takes the owner; another's adapter is NotFound."""
+
+    def __init__(
+        self, rows: AdapterRows, model: Callable[[], HandModel], in_use: Callable[[str, str], Adapter | None],
+        trusted_files: Callable[[str], tuple[str, dict[str, Any], bytes]], choose_reader: Callable[[], tuple[str, str]],
+    ) -> None:  # fmt: skip
+        self.rows, self._model = rows, model
+        self.in_use, self.trusted_files, self.choose_reader = in_use, trusted_files, choose_reader
+        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def model(self) -> HandModel:
+        return self._model()
+
+    def list(self, owner: str) -> tuple[Adapter, ...]:
+        return self.rows.list(owner)
+
+    def fits(self, adapter: Adapter) -> bool:
+        """Whether it was made for the weights that are installed now."""
+        return adapter.facts.base_sha256 == self.model.sha256
+
+    def rename(self, owner: str, adapter_id: str, name: str, notes: str) -> Adapter:
+        return self.rows.rename(owner, adapter_id, name, notes)
+
+    def delete(self, owner: str, adapter_id: str) -> None:
+        self.rows.delete(owner, adapter_id)
+
+    def activate(self, owner: str, adapter_id: str | None) -> None:
+        """Read with it from now on; None: with the base model.
+
+        Raises InvalidRequest for an adapter that the gate refused, AdapterRejected for one of another base.
+        """
+        if adapter_id is not None:
+            self._usable(owner, adapter_id)
+        self.rows.activate(owner, adapter_id)
+
+    def choose(self, owner: str, session_id: str, choice: str) -> None:
+        """What one session is read with: an adapter's id, ``base``, or ``active`` (whatever is active)."""
+        if choice == "active":
+            self.rows.unchoose(owner, session_id)
+            return
+        if choice != "base":
+            self._usable(owner, choice)
+        self.rows.choose(owner, session_id, None if choice == "base" else choice)
+
+    def _usable(self, owner: str, adapter_id: str) -> None:
+        adapter = self.rows.get(owner, adapter_id)
+        if adapter.verdict is not None and not adapter.verdict.passed:
+            raise InvalidRequest(adapter.verdict.why, "It is kept, and can be exported or deleted.")
+        if not self.fits(adapter):
+            raise _other_base()
+
+    def export(self, owner: str, adapter_id: str) -> tuple[bytes, str]:
+        """(zip file, its name): configuration, weights and card."""
+        adapter = self.rows.get(owner, adapter_id)
+        config, weights = self.rows.files(owner, adapter_id)
+        card = {
+            "format": 1,
+            "name": adapter.name,
+            "notes": adapter.notes,
+            "facts": asdict(adapter.facts),
+            "weights_sha256": adapter.weights_sha256,
+            "verdict": None if adapter.verdict is None else asdict(adapter.verdict),
+            "created_at": adapter.created_at,
+        }
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(CARD, json.dumps(card, ensure_ascii=False, indent=1))
+            archive.writestr(CONFIG, json.dumps(config, indent=1))
+            archive.writestr(WEIGHTS, weights)
+        safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in adapter.name).strip() or "adapter"
+        return out.getvalue(), f"{safe}.adapter.zip"
+
+    def take_in(self, owner: str, data: bytes) -> Adapter:
+        """Keep an exported adapter; it is not active. Raises AdapterRejected for whatever is not plainly one."""
+        card, config, weights = _unpack(data)
+        try:
+            facts = AdapterFacts(**card["facts"])
+            name, notes = str(card["name"]), str(card.get("notes", ""))
+            measured: Verdict | None = verdict_of(card["verdict"]) if card.get("verdict") else None
+        except (KeyError, TypeError) as failure:
+            raise AdapterRejected("The card of this adapter cannot be read.", "Export it again.") from failure
+        if facts.kind != "hand" or facts.base_sha256 != self.model.sha256:
+            raise _other_base()
+        rank = config.get("r")
+        facts = AdapterFacts(
+            "hand", self.model.name, self.model.sha256, rank if isinstance(rank, int) else 0,
+            self.model.parameters(config, weights), int(facts.lines), str(facts.made_with)[:40],
+        )  # fmt: skip
+        if measured is not None:
+            notes = (notes + f"\nMeasured where it was made: {measured.why}").strip()
+        return self.rows.add(
+            owner, name, facts, self.model.clean(config, weights), weights, "imported", None, notes
+        )
+
+    def reader_name(self, owner: str, session_id: str, reader: str) -> str:
+        """`reader` with the adapter that this session wears, for `Transcriber.reader`. Raises InvalidRequest."""
+        if ADAPTED in reader:
+            # The name that a client sends never chooses an adapter: whose it is was not checked.
+            raise InvalidRequest(f"There is no reader {reader[:40]!r}.", "Choose one of the list.")
+        base = self.choose_reader()[0] if reader in {"", "auto"} else reader
+        if base != BASE_READER:
+            return reader
+        adapter = self.in_use(owner, session_id)
+        if adapter is None or not self.fits(adapter):
+            return reader
+        return f"{BASE_READER}{ADAPTED}{adapter.id}"
+
+    def reader(self, name: str) -> Reader:
+        """The reader that `reader_name` named; its own name says on record which adapter it wore."""
+        adapter_id = name.partition(ADAPTED)[2]
+        with self._lock:
+            if adapter_id in self._readers:
+                self._readers.move_to_end(adapter_id)
+                return self._readers[adapter_id]
+        called, config, weights = self.trusted_files(adapter_id)
+        made = self.model.reader((config, weights), recorded_name(called, weights))
+        with self._lock:
+            self._readers[adapter_id] = made
+            while len(self._readers) > KEPT_READERS:
+                self._readers.popitem(last=False)
+        return made
+
+
+def recorded_name(name: str, weights: bytes) -> str:
+    """How a reading by an adapter is signed: readable, and by the hash of its weights for good."""
+    plain = "-".join(re.findall(r"\w+", name.lower()))[:32].strip("-")
+    return f"{BASE_READER}{ADAPTED}{plain}.{hashlib.sha256(weights).hexdigest()[:8]}"
+
+
+def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
+    """Card, configuration and weights of an exported adapter: these three files and no others."""
+    if len(data) > ARCHIVE_BYTES:
+        raise AdapterRejected("This file is too large for an adapter.", "Export it again.")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            if sorted(i.filename for i in infos) != sorted([CARD, CONFIG, WEIGHTS]):
+                raise ValueError("other files")
+            if sum(i.file_size for i in infos) > 2 * ARCHIVE_BYTES:
+                raise ValueError("too large")
+            card, config = (json.loads(archive.read(name)) for name in (CARD, CONFIG))
+            weights = archive.read(WEIGHTS)
+        if not isinstance(card, dict) or not isinstance(config, dict) or card.get("format") != 1:
+            raise ValueError("no card")
+    except (
+        ValueError,
+        KeyError,
+        RecursionError,
+        zipfile.BadZipFile,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as failure:
+        raise AdapterRejected(
+            "This is not an adapter that this app exported.", "Export it again."
+        ) from failure
+    return card, config, weights
+
+
+def _other_base() -> AdapterRejected:
+    return AdapterRejected(
+        "This adapter was made for other weights of the reader.", "Train it again from your corrections."
+    )
