@@ -290,21 +290,21 @@ def open_(studio: Studio, chosen: str, request: gr.Request) -> str:
 def export(studio: Studio, chosen: str, kind: str, request: gr.Request) -> Any:
     owner = owner_of(studio.settings, request)
     session = studio.sessions.get(owner, chosen)
-    return _offered(*studio.sessions.export(owner, [session.id], kind, _download_folder()))
+    return _offered(*studio.sessions.export(owner, [session.id], kind, download_folder()))
 
 
 def export_all(studio: Studio, kind: str, request: gr.Request) -> Any:
     owner = owner_of(studio.settings, request)
-    return _offered(*studio.sessions.export(owner, [], kind, _download_folder()))
+    return _offered(*studio.sessions.export(owner, [], kind, download_folder()))
 
 
 def backup(studio: Studio, request: gr.Request) -> Any:
     _require_alone(studio)
-    path = _download_folder() / "VLM Studio backup.zip"
+    path = download_folder() / "VLM Studio backup.zip"
     return _offered(path, studio.sessions.backup(path))
 
 
-def _download_folder() -> Path:
+def download_folder() -> Path:
     """A new folder in Gradio's own cache, which it serves from and empties after a day."""
     folder = Path(get_upload_folder()) / secrets.token_hex(32)
     folder.mkdir(parents=True, mode=0o700)
