@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vlm_studio.core.documents import Box, Line
-from vlm_studio.trace.geometry import IDEFICS2_8B, feed_cost, page_crops, writing_size
+from vlm_studio.trace.geometry import IDEFICS2_8B, feed_cost, page_crops, strip_crop, writing_size
 
 SHA = "a" * 64
 
@@ -66,3 +66,12 @@ def test_tiles_cut_elsewhere_are_followed() -> None:
     crops = page_crops(SHA, (1754, 1240), True, geometry=IDEFICS2_8B, tiles=parts)
     assert [crop.box for crop in crops[:4]] == list(parts) and crops[4].kind == "whole"
     assert crops[2].model_size_hw == (954, 620)
+
+
+@pytest.mark.parametrize("size", [(640, 48), (1000, 33), (20, 60), (9000, 40), (333, 77)])
+def test_a_strip_has_the_size_that_the_tower_is_fed(size: tuple[int, int]) -> None:
+    from vlm_studio.model.characters import FRAME_PIXELS, prepare_strip
+
+    fed = prepare_strip(np.zeros((size[1], size[0]), dtype=np.uint8))
+    crop = strip_crop(SHA, size)
+    assert crop.model_size_hw == fed.shape[1:] and crop.patch_hw == (1, fed.shape[2] // FRAME_PIXELS)

@@ -221,11 +221,11 @@ class AttentionRecorder:
         return hook
 
     def _on_pooled(self, module: Any, args: Any, output: Any) -> None:
-        for crop in output.detach():
-            self._pooled.append(crop.float().cpu().numpy())
-            if self._words is not None and self._decode is not None:
-                nearest = nearest_words(crop, self._words)
-                self._says.append(tuple(self._decode(int(i)) for i in nearest))
+        pooled = output.detach()
+        self._pooled += list(pooled.float().cpu().numpy())
+        if self._words is not None and self._decode is not None:
+            nearest = nearest_words(pooled.flatten(0, 1), self._words).reshape(pooled.shape[:2])
+            self._says += [tuple(self._decode(int(i)) for i in row) for row in nearest]
 
     def _on_decoder(self, layer: int) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:

@@ -6,6 +6,7 @@ after, everything is padded to the largest crop. A test compares them with the p
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,6 +126,28 @@ def page_crops(
             )
         )
     return tuple(crops)
+
+
+STRIP_HEIGHT, FRAME, WIDEST, NARROWEST = 48, 8, 2400, 32
+"""Pixels, of nano: what it is fed is one row of frames."""
+
+
+def strip_crop(image_sha256: str, size: tuple[int, int], latents: int = 64) -> Crop:
+    """A line of writing (width, height) as nano is fed it, before anything is asked."""
+    width, height = size
+    wide = min(max(math.ceil(STRIP_HEIGHT * width / height), NARROWEST), WIDEST)
+    frames = max(1, wide // FRAME)
+    return Crop(
+        image_sha256=image_sha256,
+        ordinal=0,
+        kind="strip",
+        box=Box(0, 0, width, height),
+        patch_hw=(1, frames),
+        grid_hw=(1, frames),
+        token_positions=(0, latents),
+        model_size_hw=(STRIP_HEIGHT, wide),
+        patch_px=(STRIP_HEIGHT, FRAME),
+    )
 
 
 def feed_cost(crops: Sequence[Crop], geometry: Geometry = IDEFICS2_8B) -> FeedCost:

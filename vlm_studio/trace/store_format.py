@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,13 @@ def pack(trace: Trace, limit: int = LIMIT_BYTES) -> bytes:
         trace = smaller
 
 
+_BROKEN = (
+    OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, MemoryError, NotImplementedError,
+    RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What zipfile, numpy and json raise on spoilt bytes."""
+
+
 def unpack(data: bytes) -> Trace:
     """Raises TraceUnavailable for a version that this app does not know, or a file that is no trace."""
     try:
@@ -55,7 +63,7 @@ def unpack(data: bytes) -> Trace:
         return _trace(head, arrays)
     except TraceUnavailable:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, EOFError) as error:
+    except _BROKEN as error:
         raise _DAMAGED from error
 
 

@@ -32,10 +32,11 @@ def atlas_picture(
     sheet = Image.new("RGB", (_SHEET_WIDTH, rows * (height + label_height + gap)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     base = seen.convert("L").convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    brightest = float(kept.max()) or 1.0
     for number, grid in enumerate(kept):
         left = (number % columns) * (width + gap)
         top = (number // columns) * (height + label_height + gap)
-        sheet.paste(lit(base, grid), (left, top + label_height))
+        sheet.paste(lit(base, grid, brightest), (left, top + label_height))
         label = f"{number + 1}  {labels[number]}" if number < len(labels) else str(number + 1)
         pen.text((left, top), label.strip(), fill=_INK, font=font)
         if number == chosen:
@@ -47,12 +48,15 @@ def atlas_picture(
     return sheet
 
 
-def lit(base: Image.Image, grid: np.ndarray) -> Image.Image:
-    """`base` dark where a token does not look, and bright where it does; `grid` [rows, cols]."""
-    top = grid.max() or 1.0
-    share = Image.fromarray((grid / top * 255).astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
-    light = 0.28 + 0.72 * np.asarray(share)[..., None] / 255
-    glow = np.asarray(base) * light + np.array([60, 26, 0]) * (light - 0.28)
+def lit(base: Image.Image, grid: np.ndarray, brightest: float) -> Image.Image:
+    """`base` dark where a token does not look, and bright where it does; `grid` [rows, cols], `brightest` of all tokens.
+
+    One scale for all: a token that looks everywhere a little is dim everywhere.
+    """
+    shares = np.sqrt(grid / brightest)
+    share = Image.fromarray((shares * 255).astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
+    level = np.asarray(share)[..., None] / 255
+    glow = np.asarray(base) * (0.3 + 0.7 * level) + np.array([34, 14, 0]) * level
     return Image.fromarray(np.clip(glow, 0, 255).astype(np.uint8))
 
 

@@ -42,9 +42,10 @@ def pieces_picture(page: Image.Image, crops: Sequence[Crop], width: int = 640) -
     sheet = Image.new(
         "RGB", (columns * cell[0] + gap * (columns - 1), rows * cell[1] + gap * (rows - 1)), "white"
     )
-    places = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0)] if tiles else [(0, 0)]
+    places = [(0, 0.0), (1, 0.0), (0, 1.0), (1, 1.0), (2, 0.5)] if tiles else [(0, 0.0)]
     for crop, (column, row) in zip(crops, places, strict=True):
-        sheet.paste(_piece(page, crop, cell, factor), (column * (cell[0] + gap), row * (cell[1] + gap)))
+        place = (column * (cell[0] + gap), round(row * (cell[1] + gap)))
+        sheet.paste(_piece(page, crop, cell, factor), place)
     return sheet
 
 

@@ -125,23 +125,6 @@ def _top() -> dict[str, gr.components.Component]:
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
             stage = gr.HTML(js_on_load=STAGE_JS, elem_id="inspect-stage", padding=False)
-        with gr.Column(scale=5, min_width=320):
-            question = gr.Textbox(
-                label="Ask about the chosen line",
-                placeholder="Read the line.",
-                max_lines=3,
-                max_length=4000,
-                elem_id="inspect-question",
-            )
-            with gr.Row(elem_classes="tool-row"):
-                everything = gr.Checkbox(
-                    label="feed all lines of the page", value=False, container=False, min_width=150
-                )
-                ask = gr.Button(
-                    "Ask and look inside", variant="primary", min_width=170, elem_id="inspect-ask"
-                )
-            past = gr.Dropdown([], label="Asked before on these pages", visible=False, elem_id="inspect-past")
-            words = gr.HTML(js_on_load=WORDS_JS, elem_id="inspect-words", padding=False)
             method = gr.Radio(
                 METHODS, value="contrast", label="How the map is made", elem_id="inspect-method"
             )
@@ -153,6 +136,28 @@ def _top() -> dict[str, gr.components.Component]:
                 label="Layer of the language model (0: all together)",
                 interactive=False,
             )
+        with gr.Column(scale=5, min_width=320):
+            question = gr.Textbox(
+                label="Ask about the chosen line",
+                placeholder="Read the line.",
+                max_lines=3,
+                max_length=4000,
+                elem_id="inspect-question",
+            )
+            with gr.Row(elem_classes="tool-row"):
+                everything = gr.Checkbox(
+                    label="feed all lines", value=False, container=False, scale=1, min_width=130
+                )
+                ask = gr.Button(
+                    "Ask and look inside",
+                    variant="primary",
+                    size="md",
+                    scale=0,
+                    min_width=200,
+                    elem_id="inspect-ask",
+                )
+            past = gr.Dropdown([], label="Asked before on these pages", visible=False, elem_id="inspect-past")
+            words = gr.HTML(js_on_load=WORDS_JS, elem_id="inspect-words", padding=False)
             facts = gr.HTML(elem_id="inspect-facts", padding=False)
     return {
         "status": status, "stop": stop, "more": more, "pages": pages, "stage": stage, "question": question,
@@ -167,7 +172,7 @@ def _words_view() -> dict[str, gr.components.Component]:
         picture_kind = gr.Radio(
             [("PNG", "png"), ("SVG", "svg")], value="png", label="Take this map away as", scale=2
         )
-        picture = gr.Button("Make the picture", size="md", scale=0, min_width=150, elem_id="inspect-picture")
+        picture = gr.Button("Make the picture", size="md", scale=0, min_width=170, elem_id="inspect-picture")
         download = gr.File(label="Your picture", visible=False, interactive=False, scale=2, height=80)
     return {"close_ups": close_ups, "picture_kind": picture_kind, "picture": picture, "download": download}
 
@@ -203,7 +208,9 @@ def _walk_view() -> dict[str, gr.components.Component]:
             "Show me", variant="primary", visible=False, min_width=120, elem_id="inspect-reveal"
         )
         go_on = gr.Button("Go on", variant="primary", visible=False, min_width=120, elem_id="inspect-go-on")
-        walk_start = gr.Button("Start the walk", min_width=140, scale=0, elem_id="inspect-walk-start")
+        walk_start = gr.Button(
+            "Start from the beginning", size="md", min_width=210, scale=0, elem_id="inspect-walk-start"
+        )
     return {
         "place": place, "walk": walk, "guess": guess, "reveal": reveal, "go_on": go_on, "walk_start": walk_start,
     }  # fmt: skip

@@ -81,7 +81,7 @@ def render(studio: Studio, owner: str, view: View, status: str = "", running: bo
         "past": gr.update(
             choices=[(_label(one.question, one.answer), one.id) for one in reversed(made)],
             value=view.inspection_id or None,
-            visible=bool(made),
+            visible=len(made) > 1,
         ),
         "pages": _page_picker(studio, owner, pages, view.page),
         "fed": pictures.fed_view(image, kept.id, lines, view.line),

@@ -96,7 +96,8 @@ def _revealed(
     right = int(guess == step.right)
     after = replace(place, right=place.right + (0 if place.shown else right), shown=True)
     told = ("You guessed it. " if right else f"It is: {step.options[step.right]}. ") + step.reveals
-    return [after, walk_html(step, place.step, len(steps), told, picture), *_buttons(step, False, True)]
+    body = walk_html(step, place.step, len(steps), told, picture, step.options[guess])
+    return [after, body, *_buttons(step, False, True)]
 
 
 def _buttons(step: WalkStep | None, guessing: bool, done: bool) -> list[Any]:
@@ -112,7 +113,7 @@ def _buttons(step: WalkStep | None, guessing: bool, done: bool) -> list[Any]:
             interactive=True,
         )
         if guessing
-        else gr.update(interactive=False)
+        else gr.update(visible=False)
     )
     return [choice, gr.update(visible=not done, interactive=True), gr.update(visible=done)]
 
