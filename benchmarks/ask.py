@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE / "ask"))
 
 import documents_heldout
+import documents_more
 import documents_tuning
 from build import build
 
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="every question of the tuning half that failed")
     parser.add_argument("--documents", type=Path, help="write the PDFs here and keep them")
     args = parser.parse_args()
-    halves = {"tuning": documents_tuning.QUESTIONS, "heldout": documents_heldout.QUESTIONS}
+    halves = {"tuning": documents_tuning.QUESTIONS + documents_more.QUESTIONS, "heldout": documents_heldout.QUESTIONS}
     speed: dict[str, list[float]] = {"text layer": [], "read": []}
     result: dict[str, Any] = {"machine": f"{platform.machine()}, Python {platform.python_version()}"}
     with tempfile.TemporaryDirectory() as work:

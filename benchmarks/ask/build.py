@@ -94,6 +94,7 @@ def poisoned(html: str) -> bytes:
 def build(folder: Path) -> dict[str, Path]:
     """Writes every document under `folder`; by file name."""
     import documents_heldout as held
+    import documents_more as more
     import documents_tuning as tuned
 
     licence = (ROOT / "LICENSE").read_text("utf-8").split("\n\n")
@@ -108,15 +109,22 @@ def build(folder: Path) -> dict[str, Path]:
         "scan_letter.pdf": scanned(written(tuned.SCAN_LETTER, serif=True), 1),
         "recipe.pdf": written(tuned.RECIPE, serif=True),
         "poisoned.pdf": poisoned(tuned.POISONED),
-        "facture_fr.pdf": written(held.FACTURE),
-        "service.pdf": written(held.SERVICE, serif=True),
-        "report.pdf": written(held.REPORT, columns=1),
-        "leaflet_fr.pdf": written(held.LEAFLET_FR, columns=2),
-        "programme.pdf": written(held.PROGRAMME),
-        "scan_fr.pdf": scanned(written(held.SCAN_FR, serif=True), 2),
-        "school.pdf": written(held.SCHOOL),
-        "drawn.pdf": drawn(held.DRAWN),
+        "facture_fr.pdf": written(more.FACTURE),
+        "service.pdf": written(more.SERVICE, serif=True),
+        "report.pdf": written(more.REPORT, columns=1),
+        "leaflet_fr.pdf": written(more.LEAFLET_FR, columns=2),
+        "programme.pdf": written(more.PROGRAMME),
+        "scan_fr.pdf": scanned(written(more.SCAN_FR, serif=True), 2),
+        "school.pdf": written(more.SCHOOL),
+        "drawn.pdf": drawn(more.DRAWN),
         "licence.pdf": written("".join(f"<p>{part}</p>" for part in licence), serif=True),
+        "policy.pdf": written(held.POLICY),
+        "research.pdf": written(held.RESEARCH, columns=2, serif=True),
+        "voyage_fr.pdf": written(held.VOYAGE_FR, serif=True),
+        "catalogue.pdf": written(held.CATALOGUE),
+        "memo_scan.pdf": scanned(written(held.MEMO_SCAN), 3),
+        "reglement_fr.pdf": written(held.REGLEMENT),
+        "drawn2.pdf": drawn(held.DRAWN),
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}

@@ -30,16 +30,16 @@ _RULES: tuple[tuple[Kind, str], ...] = (
     ("phone", r"\b(?:tele)?phone\b|\bfax\b|telephone|\bcall\b.*\bnumber\b|what number .*\b(?:call|dial|ring)\b|numero .*appeler"),
     ("url", r"\bweb ?site\b|\burl\b|web address|site (?:web|internet)"),
     ("percent", r"\bper ?cent(?:age)?\b|pourcentage|\bwhat (?:share|proportion)\b|quel(?:le)? (?:part|proportion|taux)\b|(?:interest|vat|tax|response|success|unemployment|occupancy|growth|discount|inflation|turnout) rate|rate of (?:vat|tax|interest|pay)|taux de|how much (?:vat|discount)\b|what discount"),
-    ("duration", r"\bhow long\b|combien de temps|\bduration\b|\bduree\b|\bdelai\b|\b(?:notice|warranty|guarantee|trial|probation|probationary|retention|cooling-off|grace|contract|payment|validity|rental|lease) (?:period|term)s?\b|\bhow many (?:seconds|minutes|hours|days|weeks|months|years)\b|combien de (?:secondes|minutes|heures|jours|semaines|mois|annees|ans)\b|preavis|\bnotice\b.*\b(?:required|needed|give|given)\b|\bhow quickly\b|\bhow soon\b|within what (?:time|period)|quel(?:le)? (?:periode|temps)|pendant combien"),
+    ("duration", r"\bhow far in advance\b|how (?:early|much time|many working days)\b|\bhow long\b|combien de temps|\bduration\b|\bduree\b|\bdelai\b|\b(?:notice|warranty|guarantee|trial|probation|probationary|retention|cooling-off|grace|contract|payment|validity|rental|lease) (?:period|term)s?\b|\bhow many (?:seconds|minutes|hours|days|weeks|months|years)\b|combien de (?:secondes|minutes|heures|jours|semaines|mois|annees|ans)\b|preavis|\bnotice\b.*\b(?:required|needed|give|given)\b|\bhow quickly\b|\bhow soon\b|within what (?:time|period)|quel(?:le)? (?:periode|temps)|pendant combien"),
     ("number", r"\bhow many\b|\bcombien d|\bnumber of\b|\bnombre de\b|\bhow old\b|quel age|\bhow often\b|what age\b"),
     ("money", r"\bhow much\b.*\b(?:" + _MONEY + r")\b|\bcombien (?:coute|coutent|a coute|vaut|faut-il payer|doit-on payer|est facture|paye)|\b(?:what|which|quel(?:le)?s?)\b.{0,40}\b(?:" + _MONEY + r")\b|\bhow expensive\b|\bhow much money\b"),
     ("measure", r"\bhow (?:tall|high|far|heavy|wide|deep|fast|hot|big|large|warm|cold|thick|powerful|strong)\b|\b(?:what|which|quel(?:le)?s?)\b.{0,30}\b(?:" + _MEASURES + r")\b"),
     ("quantity", r"\bhow much\b|\bcombien\b|quelle quantite"),
     ("time", r"\b(?:what|which) time\b|\bwhat hour\b|quelle heure|opening hours|(?:opening|closing|start|departure|arrival) times?\b|\bhoraires?\b"),
     ("year", r"\b(?:what|which) year\b|quelle annee"),
-    ("date", r"\bwhen\b|\b(?:what|which)\b.{0,12}\b(?:date|day|month)\b|\bdate\b|\bdeadline\b|\bquand\b|quel(?:le)? (?:jour|mois)|echeance|what.{0,25}\bexpir"),
+    ("date", r"(?:^|, |and )when\b|\b(?:what|which)\b.{0,12}\b(?:date|day|month)\b|\bdate\b|\bdeadline\b|\bquand\b|quel(?:le)? (?:jour|mois)|echeance|what.{0,25}\bexpir"),
     ("why", r"\bwhy\b|\bpourquoi\b|\b(?:what|which|for what) (?:is the |was the |were the |are the )?(?:reasons?|cause)\b|quelle .*\b(?:raison|cause)\b|what caused"),
-    ("place", r"\bwhere\b|\bwhere's\b|\b(?:what|which|quel(?:le)?)\b.{0,12}\b(?:city|town|country|address|place|location|village|region|venue|ville|pays|adresse|lieu|endroit|salle|room|building|street|hall)\b"),
+    ("place", r"\bwhere\b|\bwhat\b.{0,40}\baddress\b|\bquelle\b.{0,40}\badresse\b|\bwhere's\b|\b(?:what|which|quel(?:le)?)\b.{0,12}\b(?:city|town|country|place|location|village|region|venue|ville|pays|adresse|lieu|endroit|salle|room|building|street|hall)\b"),
     ("code", r"\b(?:invoice|order|reference|account|contract|policy|serial|model|part|registration|customer|client|article|vat|tax|licence|license|case|file|tracking|booking|flight|train|iban|bic|purchase order|po|company|siret|siren|patent|room|platform|gate|version) (?:number|no\b|code|id\b|reference)|\biban\b|\bnumero (?:de|du|d')|\breference\b|\b(?:access|door|entry|gate|postal|post|zip|promo|discount|error|security|product|item|pin|bank|swift|sort) ?code\b|\bserial\b|which (?:version|model)|what version"),
     ("person", r"\bwho\b|\bwhom\b|\bwhose\b|\bqui\b(?! est-ce que)|\bnames? of the (?:\w+ ){0,3}(?:director|manager|author|head|president|chair\w*|owner|secretary|treasurer|tenant|landlord|teacher|doctor|mayor|contact|person|supervisor|founder|winner|customer|client|seller|buyer)\b|nom (?:du|de la) (?:directeur|directrice|president|presidente|maire|locataire|proprietaire|bailleur|responsable|auteur)|quel(?:le)? .{0,15}\b(?:directeur|directrice|auteur|maire)\b"),
     ("name", r"\bnames? of\b|\b(?:what|which|quel(?:le)?s?) (?:\w+ ){0,2}(?:company|firm|organi[sz]ation|brand|make|bank|airline|university|institute|publisher|supplier|agency|hotel|restaurant|magazine|newspaper|fund|foundation|insurer|society|museum|entreprise|societe|marque|banque|organisme|universite|laboratoire|journal|fournisseur)\b|\bnoms? d[eu]\b|comment s'appelle|\bis .{2,40} called\b|\bwhat .{0,30}\bcalled\b"),
@@ -48,7 +48,18 @@ _RULES: tuple[tuple[Kind, str], ...] = (
     ("yesno", r"^(?:is|are|was|were|do|does|did|can|could|may|must|should|has|have|had|will|would|am) |^(?:est-ce|peut-|puis-|faut-il|y a-t-il|doit-|a-t-|ont-|est-il|est-elle|sont-)|^les? .* (?:sont-ils|est-il|sont-elles|est-elle|peut-il|peuvent-ils)"),
     ("list", r"\bwhat are the\b|\bwhich are\b|\blist\b|\bname (?:the|all|two|three|four)\b|quel(?:le)?s sont|\bwhat (?:items|ingredients|steps|documents|tools|languages|topics|subjects|materials)\b|quel(?:le)?s (?:documents|ingredients|outils)"),
 )  # fmt: skip
-_COMPILED = tuple((kind, re.compile(pattern)) for kind, pattern in _RULES)
+_FIRST: tuple[tuple[Kind, str], ...] = (
+    ("quantity", r"^by how much\b|^de combien\b"),
+    (
+        "person",
+        r"^(?:to |by |from |for |with )?(?:who|whom|whose)\b|^(?:a |par |avec |pour |de |chez )?qui\b(?! est-ce que)",
+    ),
+    ("why", r"^why\b|^pourquoi\b"),
+    ("place", r"^(?:from )?where\b"),
+    ("date", r"^(?:since |until |by )?when\b|^(?:depuis |jusqu'a )?quand\b"),
+)
+"""Before all others: the word that a question begins with."""
+_COMPILED = tuple((kind, re.compile(pattern)) for kind, pattern in (*_FIRST, *_RULES))
 _FOCUS = re.compile(
     r"\b(?:what|which|whose|how many|how much|quels?|quelles?|combien de|combien d')\s+(?:(?:is|are|was|were|est|sont|"
     r"etait|the|le|la|les|l'|kind of|type of|sort of)\s+)*((?:[\w'-]+\s*){1,4})"
@@ -69,6 +80,16 @@ _KIND_WORDS = frozenset(
     "jour annee mois heure numero nom montant prix pourcentage adresse lieu personne ville pays raison duree delai valeur "
     "moyenne".split()
 )  # fmt: skip
+_EVERY = re.compile(r"\b(?:each|every|per|a|par|chaque)\s$", re.IGNORECASE)
+_GENERIC = frozenset(
+    "go goes going come comes happen happens occur occurs apply applies own owns use uses call calls work works run runs "
+    "take takes keep keeps get gets put set serve serves sert sers servir aller va vont venir vient utiliser used belong "
+    "belongs go reach make makes happening exist exists order ordered need needs want wants allowed passe".split()
+)  # fmt: skip
+"""Verbs that say little of what is asked."""
+_PERIODS = frozenset("month year week day hour mois an annee semaine jour heure".split())
+_PARTICIPLE = re.compile(r"(?:ed|ée?s?)$")
+"""What is done to the thing asked about is said in many ways; the thing itself in few."""
 _WHERE_FR = re.compile(r"(?:^|[\s,])où\b", re.IGNORECASE)
 
 
@@ -99,14 +120,15 @@ def understand(text: str, rarity: Rarity, limit: int = 4_000) -> Question:
         raise InvalidRequest(f"A question has at most {limit} characters.", "Ask it in fewer words.")
     folded = fold(text)
     kind = _kind_of(text, folded)
-    terms = _terms(text, rarity)
+    focus = _focus(folded)
+    terms = _terms(text, rarity, frozenset(focus) if kind in {"name", "person", "place"} else frozenset())
     if not terms and not tokens(text):
         raise InvalidRequest("The question is empty.", "Type what you want to know.")
     extreme: Literal["", "most", "least"] = (
         "most" if _MOST.search(folded) else "least" if _LEAST.search(folded) else ""
     )
     words = re.findall(r"[\w'-]+", folded)
-    return Question(text, kind, is_french(words, text), terms, _focus(folded), extreme)
+    return Question(text, kind, is_french(words, text), terms, focus, extreme)
 
 
 def is_french(words: list[str], text: str) -> bool:
@@ -138,7 +160,7 @@ def _focus(folded: str) -> tuple[str, ...]:
     return tuple(words[:3])
 
 
-def _terms(text: str, rarity: Rarity) -> tuple[Term, ...]:
+def _terms(text: str, rarity: Rarity, shown: frozenset[str]) -> tuple[Term, ...]:
     found: dict[str, Term] = {}
     for place, token in enumerate(tokens(text)):
         word = token.folded
@@ -149,8 +171,14 @@ def _terms(text: str, rarity: Rarity) -> tuple[Term, ...]:
         weight = rarity.weight(word)
         if proper:
             weight = max(weight, 0.9)
+        elif _EVERY.search(text[: token.start]) and word in _PERIODS:
+            weight = max(weight, 0.6)
+        elif word in _GENERIC or word in shown:
+            weight *= 0.5
         elif word in _KIND_WORDS:
             weight *= 0.5
+        elif _PARTICIPLE.search(token.written):
+            weight *= 0.65
         if word not in found:
             found[word] = Term(word, weight, proper)
     return tuple(found.values())

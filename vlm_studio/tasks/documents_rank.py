@@ -12,7 +12,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.core.passages import Passage
@@ -26,7 +26,7 @@ HEADER, HEADING, NEIGHBOUR, BLOCK, NAME = 0.85, 0.7, 0.45, 0.3, 0.4
 heading, in the sentence before or after, in the same paragraph or table, or in the document's name."""
 PROXIMITY = 0.12
 SIMILARITY = 0.5
-NEAREST = 48
+NEAREST = 96
 """Passages whose meaning is compared with the question's."""
 
 Similar = Callable[[str, Sequence[str]], Sequence[float]]
@@ -43,6 +43,10 @@ class Scored:
     """0..1, share found in the passage itself and the heads over it."""
     matched: Mapping[str, frozenset[str]]
     """The question's words to the words of the passage that stand for them."""
+    near: frozenset[str] = frozenset()
+    """The question's words that are in the passage or around it."""
+    close: float = 0.0
+    """0..1, share of the question's neighbouring words that are near each other."""
     similarity: float = 0.0
 
 
@@ -65,10 +69,12 @@ class Corpus:
     rarity: Rarity
     thesaurus: Thesaurus
     entries: list[_Entry] = field(default_factory=list)
+    _places: dict[tuple[int, int], int] = field(default_factory=dict)
     holders: dict[str, set[int]] = field(default_factory=dict)
     """Word to the places of passages that hold it or have it around them."""
 
     def __post_init__(self) -> None:
+        self._places = {(p.document, p.number): i for i, p in enumerate(self.passages)}
         titles = self._titles()
         for place, passage in enumerate(self.passages):
             own = Counter(t.folded for t in tokens(passage.text))
@@ -99,6 +105,18 @@ class Corpus:
         here = self.passages[place]
         near = [self.passages[i] for i in (place - 1, place + 1) if 0 <= i < len(self.passages)]
         return [p for p in near if p.document == here.document and p.page == here.page]
+
+    def after(self, passage: Passage) -> Passage | None:
+        """What is read next on the same page."""
+        place = self._places.get((passage.document, passage.number + 1))
+        following = None if place is None else self.passages[place]
+        return following if following is not None and following.page == passage.page else None
+
+    def unknown(self, question: Question) -> float:
+        """Share of the question's weight that no passage has, not by another word either."""
+        matches = self.matches(question)
+        total = sum(term.weight for term in question.terms) or 1.0
+        return sum(term.weight for term in question.terms if not matches[term.word]) / total
 
     def matches(self, question: Question) -> dict[str, dict[str, float]]:
         """Each of the question's words to the words of the documents that stand for it."""
@@ -139,7 +157,15 @@ def rank(
         if allowed(corpus.passages[place])
     ]
     scored.sort(key=lambda s: -s.score)
-    if similar is not None and scored:
+    if similar is not None:
+        # Meaning finds what shares no word at all; in a long document only what words found is compared.
+        others = (
+            p
+            for i, p in enumerate(corpus.passages)
+            if i not in candidates and p.kind != "heading" and allowed(p)
+        )
+        room = NEAREST - len(scored)
+        scored += [Scored(p, 0.0, 0.0, 0.0, {}) for p in itertools.islice(others, max(0, room))]
         scored = _with_meaning(scored, question, similar)
     return scored
 
@@ -152,6 +178,7 @@ def _score(
     total = sum(weights.values()) or 1.0
     covered = own_covered = 0.0
     matched: dict[str, frozenset[str]] = {}
+    near_words: set[str] = set()
     for term in terms:
         best = best_own = 0.0
         hits = set()
@@ -164,16 +191,19 @@ def _score(
             if near >= HEADING * grade and near > 0:
                 best_own = max(best_own, near)
         best = max(best, best_own)
+        if best > 0:
+            near_words.add(term.word)
         covered += weights[term.word] * best
         own_covered += weights[term.word] * best_own
         if hits:
             matched[term.word] = frozenset(hits)
     length = sum(entry.own.values())
-    score = covered / total + PROXIMITY * _closeness(passage, terms, matched)
+    close = _closeness(passage, terms, matched)
+    score = covered / total + PROXIMITY * close
     score -= 0.04 * max(0.0, math.log(max(1, length) / 25))
     if passage.kind == "heading":
         score -= 0.12
-    return Scored(passage, score, covered / total, own_covered / total, matched)
+    return Scored(passage, score, covered / total, own_covered / total, matched, frozenset(near_words), close)
 
 
 def _closeness(passage: Passage, terms: Sequence[Term], matched: Mapping[str, frozenset[str]]) -> float:
@@ -200,7 +230,7 @@ def _with_meaning(scored: list[Scored], question: Question, similar: Similar) ->
         log.warning("the meaning model cannot be used; words alone decide", exc_info=True)
         return scored
     near = [
-        Scored(s.passage, s.score + SIMILARITY * value, s.coverage, s.own, s.matched, value)
+        replace(s, score=s.score + SIMILARITY * value, similarity=value)
         for s, value in zip(near, values, strict=True)
     ]
     near.sort(key=lambda s: -s.score)

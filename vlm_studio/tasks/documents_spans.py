@@ -62,6 +62,7 @@ _DATES = (
     (0.9, rf"\b(?:{_WEEKDAY},?\s+)?{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s?[:%])"),
     (0.85, rf"\b(?:early |late |mid-)?{_MONTH}\s+{_YEAR}\b"),
     (0.7, rf"\b(?:between |from |in |since |en )?{_YEAR}(?:\s?[-–]\s?\d{{2,4}})?\b"),
+    (0.95, rf"\b(?:the\s)?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|\w+teenth|twentieth|twenty-\w+|thirtieth|thirty-first|premier)\s(?:of\s)?{_MONTH}(?![\w])(?:\s{_YEAR})?"),
     (0.85, r"\b(?:the\s)?\d{1,2}(?:st|nd|rd|th)(?:\s(?:day\s)?of\s(?:each|every|the)\s\w+)?\b|\ble \d{1,2}(?:er)? (?:de chaque mois|du mois)"),
     (0.7, r"\b(?:first|second|third|fourth|fifth|last|premier|dernier)\s(?:day|week|quarter|half|working day|jour|trimestre)(?:\s(?:of|de|du)\s(?:each\s|every\s|the\s|chaque\s)?\w+)?\b"),
     (0.6, rf"\b(?:every |each |on |chaque |le |les )?(?:first |second |last |premier |dernier )?{_WEEKDAY}\b"),
@@ -73,7 +74,7 @@ _RULES: dict[str, tuple[tuple[float, re.Pattern[str]], ...]] = {
         (1.0, rf"\b{_NUM}{_SCALE}\s?(?:€|\$|£|(?:EUR|USD|GBP|CHF|CAD|euros?|dollars?|pounds?|francs?|cents?|pence|k€|M€)\b)(?:\s?(?:HT|TTC))?"),
         (1.0, rf"\b{_COUNT_WORDS}(?:[ -]{_COUNT_WORDS})*\s(?:euros?|dollars?|pounds?|francs?|cents?|pence)\b"),
         (0.75, r"\b\d{1,3}(?:[.,\u00a0\u202f ]\d{3})*[.,]\d{2}\b(?!\s?%)"),
-        (0.6, r"\b(?:free(?: of charge)?|gratuit(?:e)?|no charge)\b"),
+        (0.8, r"\b(?:free of charge|for free|(?:is|are|travel|enter|remains?) free|gratuit(?:e|ement)?|no charge|without charge)\b"),
         (0.4, rf"\b(?!{_YEAR}\b){_NUM}\b(?!\s?%)"),
     ),
     "percent": _compiled(
@@ -114,8 +115,13 @@ _RULES: dict[str, tuple[tuple[float, re.Pattern[str]], ...]] = {
 }  # fmt: skip
 _PERSON = (
     (1.0, re.compile(rf"\b{_TITLE}\s+{_NAME}")),
-    (0.8, re.compile(rf"\b(?:{_CAP})(?:\s+(?:(?:de|du|des|van|von|der|la|le|di|da)\s+)?(?:{_CAP})){{1,4}}")),
-    (0.5, re.compile(rf"(?:{_CAP})")),
+    (
+        0.8,
+        re.compile(
+            rf"\b(?:{_CAP})(?:\s+(?:(?:de|du|des|van|von|der|la|le|di|da|of|&|and|et)\s+)?(?:{_CAP})){{1,4}}"
+        ),
+    ),
+    (0.45, re.compile(rf"(?:{_CAP})")),
 )
 _PLACE = (
     (1.0, re.compile(r"\b\d{1,4}(?:\s?(?:bis|ter))?,?\s+(?:[\w'’.-]+\s+){0,5}(?:Street|St\.?|Road|Rd\.?|Avenue|Ave\.?|Lane|Drive|Square|Place|Way|Boulevard|Quay|Court|Close)\b[^.;]*|\b\d{1,4}(?:\s?(?:bis|ter))?,?\s+(?:rue|avenue|boulevard|place|quai|chemin|allée|impasse|route)\s[^.;]*", re.IGNORECASE)),
@@ -143,15 +149,29 @@ def _all(kind: Kind, text: str) -> Iterator[Span]:
                 if span.strength > 0.5:
                     yield span
         kind = "number"
+    if kind == "date":
+        for span in _all("time", text):
+            yield Span(span.start, span.stop, 0.75 * span.strength)
     rules = _PERSON if kind in {"person", "name"} else _PLACE if kind == "place" else _RULES.get(kind, ())
     for strength, pattern in rules:
         for match in pattern.finditer(text):
             if kind in {"person", "place", "name"} and not _a_name(match, strength):
                 continue
+            if kind in {"person", "name"} and _NO_PERSON.search(match.group()):
+                continue
             yield Span(match.start(), match.end(), strength)
+
+
+_NO_PERSON = re.compile(
+    rf"(?:\b(?:Street|Road|Lane|Avenue|Square|Drive|Grove|Close)\b|^(?:{_WEEKDAY}|{_MONTH})\b)", re.IGNORECASE
+)
 
 
 def _a_name(match: re.Match[str], strength: float) -> bool:
     """Whether capitals make a name here: not a lone word that only begins the sentence, nor a stop word."""
+    if strength <= 0.45 and match.group().endswith(("'s", "’s")):
+        return False
     words = [w for w in re.findall(r"[^\W\d_][\w'’-]*", match.group()) if fold(w) not in STOP]
+    if any(w[0].isupper() and fold(w) in STOP for w in match.group().split()[1:]):
+        return False
     return bool(words) and not (strength <= 0.5 and match.start() == 0)

@@ -11,9 +11,10 @@ total sum overall altogether grand somme globale ensemble
 due payable owed outstanding balance solde exigible du
 deadline due expiry expire closing limite echeance submit submission cutoff
 begin start commence launch open inception effective debut commencer debuter demarrer ouverture ouvrir effet
-end finish conclude terminate close completion expire fin finir terminer achever cloture fermer fermeture
+end finish conclude terminate close completion expire adjourn lever leve levee fin finir terminer achever cloture fermer fermeture
 buy purchase acquire order procure acheter achat acquerir commande commander
 sell sale vendor supplier seller vendre vente vendeur fournisseur
+order commande purchase
 customer client buyer purchaser patron acheteur
 author writer write written auteur ecrire ecrit redige redacteur prepare prepared
 director head manager chief leader chair chairperson chairman chairwoman president lead boss directeur directrice responsable chef presider presidence presidente dirige diriger
@@ -23,6 +24,7 @@ salary wage pay remuneration earnings compensation salaire remuneration traiteme
 employer company firm business organisation organization corporation enterprise societe entreprise firme organisme
 invoice bill facture receipt
 number no num reference ref id identifier code numero identifiant
+venue place site lieu
 address located location situated site place lieu adresse situe emplacement venue headquarters siege based
 phone telephone tel call mobile contact telephoner appeler portable
 email mail courriel e-mail electronique
@@ -47,6 +49,7 @@ medicine drug medication medicament remede tablet
 dose dosage quantity posologie quantite
 car vehicle automobile voiture vehicule
 house home property dwelling apartment flat residence maison logement appartement bien
+contract agreement lease tenancy contrat accord
 rent lease tenancy loyer bail louer location rental
 tenant lessee renter occupant locataire
 own landlord lessor owner proprietaire bailleur
@@ -78,7 +81,7 @@ train rail railway line ligne
 bus coach autobus autocar
 flight plane airplane avion vol
 ticket fare billet ticket tarif
-increase rise grow growth gain climb up augmentation augmenter croissance hausse progression
+increase raise rise grow growth gain climb up augmentation augmenter croissance hausse progression
 decrease fall drop decline reduce reduction down baisse diminution diminuer reduire recul
 profit earnings income gain benefice resultat
 revenue turnover sales income proceeds chiffre recette
@@ -111,7 +114,7 @@ invent discover discovery inventer decouvrir
 win winner won award prize gagner gagnant prix laureat
 cause reason due because why cause raison motif
 result outcome finding conclusion resultat consequence
-problem issue fault defect error failure trouble probleme defaut panne erreur
+problem issue fault defect error failure trouble break broken probleme defaut panne erreur
 danger hazard risk warning risque danger
 safety safe security securite
 accident incident injury accident blessure
@@ -142,10 +145,11 @@ capacity volume hold contain capacite contenance
 material made fabric substance matiere materiau
 colour color couleur
 sample specimen participant subject echantillon
-study research survey experiment investigation etude enquete recherche experience trial
+study research survey experiment investigation work etude enquete recherche experience trial
 method technique procedure process approach methode procedure
 measure measured recorded observed mesure mesurer
 average mean moyenne moyen
+biggest largest greatest main principal major plus
 maximum max most highest largest upper limit maximum plus
 minimum min least lowest smallest minimum moins
 percent percentage share proportion rate pourcentage pour-cent part taux
@@ -159,11 +163,12 @@ school college university ecole lycee universite
 library bibliotheque
 book volume work livre ouvrage
 letter note mail lettre courrier
-sign signed signature signer signataire sincerely faithfully regards salutations cordialement write sender
+sign signed signature signer signataire sincerely faithfully regards salutations cordialement sender
 send sent forward post envoyer envoi transmettre
 receive receipt get recevoir reception
 contact reach person contacter joindre
 complain complaint claim grievance reclamation plainte
+law laws legislation govern governed loi droit
 dispute court jurisdiction law litige tribunal juridiction
 insurance insure cover insured assurance assurer
 confidential confidentiality secret nda confidentialite
@@ -178,6 +183,7 @@ noise loud noisy bruit
 guest visitor visiteur invite hote
 project programme program scheme projet programme
 task action job responsible tache
+work job task labour travail
 next following upcoming prochain suivant prochaine
 previous last earlier prior precedent precedente dernier
 secretary clerk minutes secretaire greffier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os.path
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,14 +15,22 @@ from rapidfuzz import fuzz
 from vlm_studio.core.folding import fold
 from vlm_studio.tasks.documents_synonyms import groups
 
-EXACT, STEM, ROOT, SYNONYM, FUZZY = 1.0, 0.97, 0.85, 0.8, 0.8
+EXACT, STEM, ROOT, SYNONYM, FUZZY, PREFIX = 1.0, 0.97, 0.85, 0.8, 0.8, 0.7
 """How much of a word's weight each way of matching it brings."""
 
 _TOKEN = re.compile(r"\d+(?:[.,   ]\d{3})*(?:[.,]\d+)?|[^\W\d_]+(?:'[^\W\d_]+)?", re.UNICODE)
-_PLAIN = (("sses", "ss"), ("ies", "y"), ("aux", "al"), ("eaux", "eau"))
+_PLAIN = (
+    ("sses", "ss"),
+    ("ies", "y"),
+    ("elves", "elf"),
+    ("alves", "alf"),
+    ("eaves", "eaf"),
+    ("aux", "al"),
+    ("eaux", "eau"),
+)
 _ENDINGS = (
     "issements", "issement", "ifications", "ification", "ations", "ation", "itions", "ition", "ateurs", "ateur",
-    "atrice", "ures", "ure", "ements", "ement", "ments", "ment", "ances", "ance", "ences", "ence", "ingly", "edly", "ables", "able",
+    "atrice", "ures", "ure", "ements", "ement", "ments", "ment", "ances", "ance", "ences", "ence", "aisons", "aison", "ages", "age", "ingly", "edly", "ables", "able",
     "ibles", "ible", "ities", "ity", "ives", "ive", "ingly", "ings", "ing", "ions", "ion", "ants", "ant", "ents",
     "ers", "eur", "euse", "ees", "ee", "als", "al", "ely", "ly", "er", "or", "ed", "es", "ir", "ez", "e", "y",
 )  # fmt: skip
@@ -56,7 +65,7 @@ STOP = frozenset(
     "le la les un une des du de d l en au aux et ou mais est sont etait etaient etre a ont avait avoir il elle ils elles "
     "on nous vous je tu ce cet cette ces qui que quoi quel quelle quels quelles quand comment combien pourquoi dont "
     "dans sur sous par pour avec sans se sa son ses leur leurs ne pas plus y selon faut doit peut sera seront fait faire "
-    "t il-y-a something somebody someone anything anyone thing things else quelque chose quelqu-un indique mentionne precise quelqu".split()
+    "t il-y-a ete etre avoir something somebody someone anything anyone thing things else quelque chose quelqu-un indique mentionne precise quelqu".split()
 )  # fmt: skip
 
 
@@ -94,7 +103,7 @@ def stem(word: str) -> str:
     """Without the ending of the plural, past and gerund; irregular forms by a short list."""
     word = _IRREGULAR.get(word, word)
     for ending, instead in _PLAIN:
-        if word.endswith(ending) and len(word) > len(ending) + 2:
+        if word.endswith(ending) and len(word) > len(ending) + 1:
             return word[: -len(ending)] + instead
     if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
@@ -117,6 +126,15 @@ def root(word: str) -> str:
             short = short[: -len(ending)]
             break
     return short[:-1] if len(short) > 4 and short[-1] in "iey" else short
+
+
+def _share_beginning(own: str, candidate: str) -> bool:
+    """Audited and auditor: most of both words is the same."""
+    if len(own) < 5 or candidate[:5] != own[:5]:
+        return False
+    other = root(candidate)
+    shared = len(os.path.commonpath([own, other]))
+    return shared >= 5 and shared >= 0.7 * max(len(own), len(other))
 
 
 class Thesaurus:
@@ -186,6 +204,8 @@ def alternatives(word: str, vocabulary: Iterable[str], thesaurus: Thesaurus, rea
             found[candidate] = SYNONYM
         elif len(own_root) >= 4 and root(candidate) == own_root:
             found[candidate] = ROOT
+        elif _share_beginning(own_root, candidate):
+            found[candidate] = PREFIX
         elif (len(word) >= 5 and abs(len(word) - len(candidate)) <= 2 and candidate[0] == word[0]) or (
             read and len(word) >= 5
         ):
