@@ -181,3 +181,32 @@ def m005_adapters(db: Database) -> None:
             line_id TEXT PRIMARY KEY REFERENCES line(id) ON DELETE CASCADE)""",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m004_documents(db: Database) -> None:
+    """Documents taken in page by page, and what was asked of them."""
+    for statement in (
+        # How far the background work got is kept with the document: it goes on after a restart.
+        """CREATE TABLE document (
+            id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+            asset_id TEXT NOT NULL UNIQUE REFERENCES asset(id) ON DELETE CASCADE, pages INTEGER NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'paused', 'done', 'failed', 'cancelled')),
+            message TEXT NOT NULL DEFAULT '', created_at TEXT NOT NULL, updated_at TEXT NOT NULL)""",
+        "CREATE INDEX document_session ON document(session_id)",
+        "CREATE INDEX document_state ON document(state)",
+        """CREATE TABLE document_page (
+            document_id TEXT NOT NULL REFERENCES document(id) ON DELETE CASCADE, idx INTEGER NOT NULL,
+            width REAL NOT NULL, height REAL NOT NULL, unit TEXT NOT NULL CHECK (unit IN ('pt', 'px')),
+            words TEXT NOT NULL CHECK (json_valid(words)), source TEXT NOT NULL,
+            notes TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(notes)),
+            PRIMARY KEY (document_id, idx))""",
+        """CREATE TABLE document_turn (
+            id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+            question TEXT NOT NULL, asked_as TEXT NOT NULL, answer TEXT NOT NULL, found INTEGER NOT NULL,
+            why TEXT NOT NULL, seconds REAL NOT NULL,
+            citations TEXT NOT NULL CHECK (json_valid(citations)),
+            scope TEXT NOT NULL CHECK (json_valid(scope)), created_at TEXT NOT NULL)""",
+        "CREATE INDEX document_turn_session ON document_turn(session_id, created_at)",
+    ):
+        db.execute(statement)
