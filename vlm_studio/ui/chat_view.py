@@ -17,14 +17,20 @@ element.addEventListener('click', (event) => {
   trigger('select', {act: button.dataset.act, turn: button.dataset.turn || '',
     number: Number(button.dataset.number || 0), place: Number(button.dataset.place || -1)});
 });
-let near = true;
-scroller()?.addEventListener('scroll', () => {
-  const box = scroller();
-  near = box.scrollHeight - box.scrollTop - box.clientHeight < 120;
-});
-watch('value', () => requestAnimationFrame(() => { const box = scroller(); if (box && near) box.scrollTop = box.scrollHeight; }));
+const box = scroller();
+let near = true, last = '';
+box?.addEventListener('scroll', () => { near = box.scrollHeight - box.scrollTop - box.clientHeight < 120; });
+watch('value', () => requestAnimationFrame(() => {
+  const asked = [...document.querySelectorAll('#chat-messages .turn.asked')].pop();
+  const turns = document.querySelectorAll('#chat-messages .turn').length + (asked?.dataset.turn ?? '');
+  if (element.id === 'chat-messages' && turns !== last && asked)
+    box.scrollTop += asked.getBoundingClientRect().top - box.getBoundingClientRect().top - 8;
+  else if (near) box.scrollTop = box.scrollHeight;
+  last = turns;
+}));
 """
-"""Used for the kept messages and for the one being written; stays at the bottom unless someone scrolled up."""
+"""For the kept messages and the one being written. A new question goes to the top; an answer longer than the view is
+followed, unless someone scrolled up."""
 
 TRAY_JS = r"""
 const text = () => document.querySelector('#chat-text textarea');

@@ -21,7 +21,7 @@ _HOW = {
     "cannot_do": "this model cannot do that",
     "not_found": "nothing was found",
 }
-_STOPPED = "Stopped before the first word."
+_STOPPED, _NOT_BEGUN = "Stopped here.", "Stopped before the first word."
 
 
 def messages_html(turns: Sequence[ChatTurn], images: Sequence[ChatImage], pictures: Mapping[str, str]) -> str:
@@ -56,7 +56,7 @@ def _asked(turn: ChatTurn, known: Mapping[str, ChatImage], pictures: Mapping[str
     if leading:
         pieces[:leading] = [f'<div class="row">{"".join(pieces[:leading])}</div>']
     tools = _versions(turn) + _button("edit", "Edit", turn=turn.id)
-    return f'<article class="turn asked"><div class="parts">{"".join(pieces)}</div><div class="tools">{tools}</div></article>'
+    return f'<article class="turn asked" data-turn="{escape(turn.id)}"><div class="parts">{"".join(pieces)}</div><div class="tools">{tools}</div></article>'
 
 
 def _piece(part: Part, known: Mapping[str, ChatImage], pictures: Mapping[str, str]) -> str:
@@ -89,8 +89,8 @@ def _answer(turn: ChatTurn) -> str:
             pieces.append(f'<div class="said">{light_markdown(part.text)}</div>')
     if run and run.how == "model" and rests:
         pieces.append(_based_on(rests))
-    if not turn.turn.parts and turn.status == "stopped":
-        pieces.append(f'<p class="told">{_STOPPED}</p>')
+    if turn.status == "stopped":
+        pieces.append(f'<p class="told">{_STOPPED if turn.turn.parts else _NOT_BEGUN}</p>')
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in (run.notes if run else ()))
     tools = (
         _versions(turn)
