@@ -1,0 +1,195 @@
+"""Teach: corrections become an adapter that reads one's own hand better, or the app says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from vlm_studio.studio import Studio
+from vlm_studio.ui.guard import guarded
+from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
+from vlm_studio.ui.tabs import adapt_handlers as on
+from vlm_studio.ui.tabs.sessions import LIST_JS
+
+STRIPS_JS = """
+const choose = (node) => { if (node) trigger('select', {line: node.dataset.line}); };
+element.addEventListener('click', (event) => choose(event.target.closest('[data-line]')));
+element.addEventListener('keydown', (event) => {
+  const here = event.target.closest('[data-line]');
+  if (!here) return;
+  if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); choose(here); }
+  const next = event.key === 'ArrowDown' ? here.nextElementSibling
+    : event.key === 'ArrowUp' ? here.previousElementSibling : null;
+  if (next) { event.preventDefault(); next.focus(); }
+});
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    training: gr.State
+    chosen: gr.State
+    advice: gr.HTML
+    lines: gr.HTML
+    next_lines: gr.HTML
+    name: gr.Textbox
+    steps: gr.Slider
+    rank: gr.Dropdown
+    mix: gr.Slider
+    train: gr.Button
+    controls: gr.Row
+    pause: gr.Button
+    go_on: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    curve: gr.HTML
+    verdict: gr.HTML
+    adapters: gr.HTML
+    card: gr.Column
+    card_verdict: gr.HTML
+    use: gr.Button
+    stop_using: gr.Button
+    new_name: gr.Textbox
+    notes: gr.Textbox
+    keep: gr.Button
+    export: gr.Button
+    delete: gr.Button
+    taken_in: gr.File
+    download: gr.File
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What `adapt_handlers.render` fills, in that order."""
+        return [
+            self.training, self.chosen, self.advice, self.lines, self.next_lines, self.train, self.controls,
+            self.pause, self.go_on, self.stop, self.status, self.curve, self.verdict, self.adapters, self.card,
+            self.card_verdict, self.use, self.stop_using, self.new_name, self.notes,
+        ]  # fmt: skip
+
+
+def build(shared: Shared) -> Panel:
+    gr.HTML(
+        '<p class="studio-lead">Put lines right in Transcribe, and the reader learns your hand from them. '
+        "A page of yours is always kept back to test on: what does not read it better is not used.</p>",
+        padding=False,
+    )
+    advice = gr.HTML(elem_id="adapt-advice", padding=False)
+    with gr.Row():
+        with gr.Column(scale=6, min_width=320):
+            with gr.Tabs():
+                with gr.Tab("Correct these next"):
+                    next_lines = gr.HTML(js_on_load=STRIPS_JS, elem_id="adapt-next", padding=False)
+                with gr.Tab("What it learns from"):
+                    lines = gr.HTML(js_on_load=STRIPS_JS, elem_id="adapt-lines", padding=False)
+        with gr.Column(scale=5, min_width=320):
+            parts = _training()
+            parts |= _kept()
+    return Panel(
+        training=gr.State(""), chosen=gr.State(""), advice=advice, lines=lines, next_lines=next_lines, **parts
+    )
+
+
+def _training() -> dict[str, gr.components.Component]:
+    with gr.Column(elem_classes="session-card"):
+        name = gr.Textbox(
+            label="Whose hand is it?", value="My hand", max_lines=1, max_length=80, elem_id="adapt-name"
+        )
+        with gr.Accordion("How it learns", open=False):
+            steps = gr.Slider(
+                10,
+                200,
+                value=on.DEFAULTS.steps,
+                step=10,
+                label="Steps",
+                info="More take longer and may forget other hands",
+            )
+            rank = gr.Dropdown(
+                [4, 8, 16, 32], value=on.DEFAULTS.rank, label="Rank", info="How much the adapter can hold"
+            )
+            mix = gr.Slider(0.0, 0.5, value=on.DEFAULTS.mix, step=0.05, label="Other hands in the mix")
+        train = gr.Button("Teach it", variant="primary", elem_id="adapt-train")
+        with gr.Row(visible=False) as controls:
+            pause = gr.Button("Pause", size="sm", min_width=80)
+            go_on = gr.Button("Go on", size="sm", variant="primary", min_width=80, elem_id="adapt-go-on")
+            stop = gr.Button("Stop", size="sm", variant="stop", min_width=80)
+        status = gr.HTML(elem_id="adapt-status", padding=False, visible=False)
+        curve = gr.HTML(elem_id="adapt-curve", padding=False, visible=False)
+        verdict = gr.HTML(elem_id="adapt-verdict", padding=False, visible=False)
+    return {
+        "name": name, "steps": steps, "rank": rank, "mix": mix, "train": train, "controls": controls,
+        "pause": pause, "go_on": go_on, "stop": stop, "status": status, "curve": curve, "verdict": verdict,
+    }  # fmt: skip
+
+
+def _kept() -> dict[str, gr.components.Component]:
+    with gr.Column(elem_classes="session-card"):
+        adapters = gr.HTML(js_on_load=LIST_JS, elem_id="adapt-list", padding=False)
+        with gr.Column(visible=False) as card:
+            card_verdict = gr.HTML(padding=False)
+            with gr.Row():
+                use = gr.Button(
+                    "Read with it", variant="primary", size="sm", min_width=100, elem_id="adapt-use"
+                )
+                stop_using = gr.Button("Read without it", size="sm", min_width=100)
+            new_name = gr.Textbox(label="Name", max_lines=1, max_length=80)
+            notes = gr.Textbox(label="Notes", lines=2, max_length=2000)
+            with gr.Row():
+                keep = gr.Button("Keep name and notes", size="sm", min_width=120)
+                export = gr.Button("Export", size="sm", min_width=70, elem_id="adapt-export")
+                delete = gr.Button("Delete", size="sm", variant="stop", min_width=70)
+        with gr.Accordion("Bring in an adapter", open=False):
+            taken_in = gr.File(
+                label="Drop an .adapter.zip that was exported here or elsewhere",
+                file_types=[".zip"], type="filepath", height=120, elem_id="adapt-import",
+            )  # fmt: skip
+        download = gr.File(
+            label="Your file", visible=False, interactive=False, height=80, elem_id="adapt-download"
+        )
+    return {
+        "adapters": adapters, "card": card, "card_verdict": card_verdict, "use": use, "stop_using": stop_using,
+        "new_name": new_name, "notes": notes, "keep": keep, "export": export, "delete": delete,
+        "taken_in": taken_in, "download": download,
+    }  # fmt: skip
+
+
+def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
+    view = [panel.training, panel.chosen]
+
+    def does(
+        trigger: Callable[..., object], fn: Callable[..., object], *inputs: gr.components.Component
+    ) -> gr.events.Dependency:
+        return trigger(
+            guarded(fn, studio),
+            [*view, *inputs],
+            panel.outputs,
+            show_progress="hidden",
+            concurrency_limit=8,
+            api_visibility=API_HIDDEN,
+        )
+
+    does(shared.tabs.select, on.tab_chosen)
+    does(panel.lines.select, on.toggle_line)
+    does(panel.train.click, on.train, panel.name, panel.steps, panel.rank, panel.mix)
+    does(panel.go_on.click, on.go_on)
+    does(panel.pause.click, on.pause)
+    does(panel.stop.click, on.stop)
+    does(panel.adapters.select, on.choose)
+    does(panel.use.click, on.use)
+    does(panel.stop_using.click, on.stop_using)
+    does(panel.keep.click, on.rename, panel.new_name, panel.notes)
+    does(panel.delete.click, on.delete)
+    does(panel.taken_in.upload, on.take_in, panel.taken_in)
+    panel.next_lines.select(
+        guarded(on.open_line, studio), None, shared.opened, show_progress="hidden", api_visibility=API_HIDDEN
+    )
+    panel.export.click(
+        guarded(on.export, studio),
+        panel.chosen,
+        panel.download,
+        show_progress="hidden",
+        api_visibility=API_HIDDEN,
+    )
+    gr.api(guarded(on.api_adapters, studio), api_name="adapters")
+    gr.api(guarded(on.api_train, studio), api_name="train", concurrency_id=ENGINE_QUEUE)

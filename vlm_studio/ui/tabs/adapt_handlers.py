@@ -1,0 +1,333 @@
+"""What happens on each click of the Teach tab: plain values in, the whole tab out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vlm_studio.core.adapters import Adapter, LearnLine, ReadLineOf, TrainingRun, TrainPoint, TrainSettings
+from vlm_studio.core.errors import NotFound, StudioError
+from vlm_studio.core.sessions import TrainingLine
+from vlm_studio.studio import Studio
+from vlm_studio.tasks.adapt import Judging, Learned
+from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.tabs.sessions_handlers import download_folder
+from vlm_studio.views.adapt import (
+    StripRow,
+    adapter_list_html,
+    percent,
+    strip_list_html,
+    training_html,
+    verdict_html,
+)
+from vlm_studio.views.picture_buttons import thumbnail_uri
+from vlm_studio.views.transcript import status_html
+
+TAB = "Teach"
+DEFAULTS = TrainSettings()
+REFRESH_SECONDS = 1.0
+SHOWN_LINES = 80
+STRIP_PIXELS = 520
+OUTPUTS = 20
+NO_LINES = "Nothing yet. Put a line right in Transcribe and it appears here."
+NO_NEXT = "Nothing to correct. Read some pages in Transcribe first."
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Ids come from the browser; whose they are is always checked."""
+
+    training: str = ""
+    chosen: str = ""
+    status: str = ""
+    same_lines: bool = False
+    """The lists of lines need no redrawing."""
+
+
+def render(studio: Studio, owner: str, view: View) -> list[Any]:
+    """Values for `Panel.outputs`, in that order."""
+    runs = studio.adapting.trainings(owner)
+    run = next((r for r in runs if r.id == view.training), runs[0] if runs else None)
+    adapters = [(a, studio.adapters.fits(a)) for a in studio.adapters.list(owner)]
+    chosen = next((a for a, _ in adapters if a.id == view.chosen), None)
+    told = studio.adapting.advice(owner)
+    busy = run is not None and run.state in {"running", "paused"}
+    return [
+        run.id if run else "",
+        chosen.id if chosen else "",
+        status_html(told.sentence, None),
+        gr.skip() if view.same_lines else _lines(studio, owner),
+        gr.skip() if view.same_lines else _next(studio, owner),
+        gr.update(interactive=told.ready and not busy),
+        gr.update(visible=run is not None and run.state in {"running", "paused", "cancelled", "failed"}),
+        gr.update(visible=run is not None and run.state == "running"),
+        gr.update(visible=run is not None and run.state in {"paused", "cancelled", "failed"}),
+        gr.update(visible=busy),
+        *map(_shown, (view.status or _run_status(studio, owner, run), _curve(studio, owner, run))),
+        _shown(_run_verdict(studio, owner, run)),
+        adapter_list_html(adapters, chosen.id if chosen else ""),
+        *_card(chosen),
+    ]
+
+
+def _shown(html: str) -> Any:
+    """An empty piece takes no room."""
+    return gr.update(value=html, visible=bool(html))
+
+
+def _card(chosen: Adapter | None) -> list[Any]:
+    """card, card_verdict, use, stop_using, new_name, notes."""
+    if chosen is None:
+        return [gr.update(visible=False), "", gr.update(), gr.update(), "", ""]
+    return [
+        gr.update(visible=True),
+        verdict_html(chosen.verdict),
+        gr.update(visible=not chosen.active),
+        gr.update(visible=chosen.active),
+        chosen.name,
+        chosen.notes,
+    ]
+
+
+def _lines(studio: Studio, owner: str) -> str:
+    entries = studio.adapting.lines(owner)[::-1]
+    held = {line.line_id for line in studio.adapting.split(owner).held}
+    rows = [
+        StripRow(e.line.line_id, _picture(studio, owner, e.line), e.line.text, _about(e, held), e.left_out)
+        for e in entries[:SHOWN_LINES]
+    ]
+    hint = (
+        ""
+        if not rows
+        else '<p class="studio-hint">Choose a line to leave it out, or to take it in again.</p>'
+    )
+    return hint + strip_list_html(rows, "Corrected lines", NO_LINES)
+
+
+def _about(entry: LearnLine, held: set[str]) -> str:
+    if entry.left_out:
+        return "left out"
+    when = entry.line.created_at[:10]
+    return f"kept back to test on, {when}" if entry.line.line_id in held else f"learned from, {when}"
+
+
+def _next(studio: Studio, owner: str) -> str:
+    chosen = studio.adapting.next_lines(owner)
+    rows = [
+        StripRow(
+            f"{n.line.session_id}/{n.line.line_id}", _picture(studio, owner, n.line), n.line.reading.text,
+            f"{n.line.title}: about {max(1, round(n.gain))} letters in doubt",
+        )
+        for n in chosen
+    ]  # fmt: skip
+    return strip_list_html(rows, "Lines to correct next", NO_NEXT)
+
+
+def _picture(studio: Studio, owner: str, line: TrainingLine | ReadLineOf) -> str:
+    try:
+        return thumbnail_uri(studio.adapting.strip(owner, line), STRIP_PIXELS)
+    except StudioError:
+        return ""
+
+
+def _run_status(studio: Studio, owner: str, run: TrainingRun | None) -> str:
+    if run is None:
+        return ""
+    if run.state in {"running", "paused"}:
+        points = studio.adapting.points(owner, run.id)
+        return _progress(points[-1] if points else None, run.state == "paused")
+    return status_html(run.message, None, problem=run.state == "failed") if run.state != "done" else ""
+
+
+def _progress(point: TrainPoint | None, paused: bool = False) -> str:
+    if point is None:
+        return status_html("Starting ...", 0.0)
+    share = point.step / max(1, point.total)
+    if point.phase == "prepare":
+        return status_html(f"Preparing line {point.step} of {point.total}", 0.25 * share)
+    told = f"Step {point.step} of {point.total}"
+    if point.cer is not None:
+        told += f": {percent(point.cer)} letter errors on your held-out lines"
+    if point.phase == "train" and not paused and point.step:
+        told += f", {point.seconds:.0f} s so far"
+    return status_html(("Paused. " if paused else "") + told, 0.25 + 0.75 * share)
+
+
+def _curve(studio: Studio, owner: str, run: TrainingRun | None) -> str:
+    if run is None or run.message == "Discarded.":
+        return ""
+    return training_html(studio.adapting.points(owner, run.id))
+
+
+def _run_verdict(studio: Studio, owner: str, run: TrainingRun | None) -> str:
+    if run is None or run.adapter_id is None or run.state != "done":
+        return ""
+    try:
+        return verdict_html(studio.adapter_store.get(owner, run.adapter_id).verdict)
+    except NotFound:
+        return ""
+
+
+def tab_chosen(
+    studio: Studio, training: str, chosen: str, request: gr.Request, event: gr.EventData
+) -> Iterator[list[Any]]:
+    """Somebody came (back) to this tab: show everything anew, and join a training that is under way."""
+    if event.value != TAB:
+        yield [gr.skip()] * OUTPUTS
+        return
+    owner = owner_of(studio.settings, request)
+    view = View(training, chosen)
+    yield render(studio, owner, view)
+    running = next((r for r in studio.adapting.trainings(owner) if r.state == "running"), None)
+    if running is not None:
+        yield from _follow(studio, owner, replace(view, training=running.id))
+
+
+def train(
+    studio: Studio,
+    training: str,
+    chosen: str,
+    name: str,
+    steps: float,
+    rank: float,
+    mix: float,
+    request: gr.Request,
+) -> Iterator[list[Any]]:
+    owner = owner_of(studio.settings, request)
+    settings = replace(DEFAULTS, steps=int(steps), rank=int(rank), mix=float(mix))
+    run = studio.adapting.start(owner, name or "My hand", settings)
+    yield from _follow(studio, owner, View(run.id, chosen))
+
+
+def go_on(studio: Studio, training: str, chosen: str, request: gr.Request) -> Iterator[list[Any]]:
+    owner = owner_of(studio.settings, request)
+    studio.adapting.go_on(owner, training)
+    yield from _follow(studio, owner, View(training, chosen))
+
+
+def _follow(studio: Studio, owner: str, view: View) -> Iterator[list[Any]]:
+    """Live until it is over, paused or stopped; the training goes on whoever leaves."""
+    yield render(studio, owner, replace(view, status=status_html("Starting ...", 0.0), same_lines=True))
+    live = studio.adapting.watching(owner, view.training)
+    shown = 0.0
+    if live is not None:
+        for event in live.follow():
+            if isinstance(event, Judging):
+                told = status_html("Reading the lines that were kept back ...", 1.0)
+                yield render(studio, owner, replace(view, status=told, same_lines=True))
+            elif isinstance(event, Learned):
+                view = replace(view, chosen=event.adapter.id)
+            elif isinstance(event, TrainPoint) and time.monotonic() - shown > REFRESH_SECONDS:
+                shown = time.monotonic()
+                told = _progress(event)
+                yield render(studio, owner, replace(view, status=told, same_lines=True))
+    yield render(studio, owner, view)
+
+
+def pause(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    studio.adapting.pause(owner, training)
+    return render(studio, owner, View(training, chosen, same_lines=True))
+
+
+def stop(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    studio.adapting.stop(owner, training)
+    return render(studio, owner, View(training, chosen, same_lines=True))
+
+
+def toggle_line(
+    studio: Studio, training: str, chosen: str, request: gr.Request, event: gr.EventData
+) -> list[Any]:
+    """Leave a line out, or take it in again."""
+    owner = owner_of(studio.settings, request)
+    line_id = str(event.line)
+    entry = next((e for e in studio.adapting.lines(owner) if e.line.line_id == line_id), None)
+    studio.adapting.leave_out(owner, line_id, entry is not None and not entry.left_out)
+    return render(studio, owner, View(training, chosen))
+
+
+def open_line(studio: Studio, request: gr.Request, event: gr.EventData) -> str:
+    """``transcribe/session``, for the tab that shows it."""
+    session_id = str(event.line).partition("/")[0]
+    session = studio.session_store.get(owner_of(studio.settings, request), session_id)
+    return f"{session.kind}/{session.id}"
+
+
+def choose(studio: Studio, training: str, chosen: str, request: gr.Request, event: gr.EventData) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    picked = str(event.session)
+    return render(studio, owner, View(training, "" if picked == chosen else picked, same_lines=True))
+
+
+def use(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    studio.adapters.activate(owner, chosen)
+    return render(studio, owner, View(training, chosen, same_lines=True))
+
+
+def stop_using(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    studio.adapters.activate(owner, None)
+    return render(studio, owner, View(training, chosen, same_lines=True))
+
+
+def rename(
+    studio: Studio, training: str, chosen: str, name: str, notes: str, request: gr.Request
+) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    studio.adapters.rename(owner, chosen, name, notes or "")
+    return render(studio, owner, View(training, chosen, same_lines=True))
+
+
+def delete(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    studio.adapters.delete(owner, chosen)
+    return render(studio, owner, View(training, "", same_lines=True))
+
+
+def take_in(studio: Studio, training: str, chosen: str, path: str | None, request: gr.Request) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    if not path:
+        return [gr.skip()] * OUTPUTS
+    adapter = studio.adapters.take_in(owner, Path(path).read_bytes())
+    return render(studio, owner, View(training, adapter.id, same_lines=True))
+
+
+def export(studio: Studio, chosen: str, request: gr.Request) -> Any:
+    data, name = studio.adapters.export(owner_of(studio.settings, request), chosen)
+    path = download_folder() / name
+    path.write_bytes(data)
+    return gr.update(value=str(path), visible=True)
+
+
+def api_adapters(studio: Studio, request: gr.Request | None = None) -> list[dict[str, Any]]:
+    """The adapters of whoever asks, newest first."""
+    owner = owner_of(studio.settings, request)
+    return [
+        {**asdict(a), "owner": "you", "fits": studio.adapters.fits(a)} for a in studio.adapters.list(owner)
+    ]
+
+
+def api_train(
+    studio: Studio, name: str = "My hand", steps: int = DEFAULTS.steps, request: gr.Request | None = None
+) -> dict[str, Any]:
+    """Teach the reader from all corrections, wait, and say what the gate found."""
+    owner = owner_of(studio.settings, request)
+    run = studio.adapting.start(owner, name, replace(DEFAULTS, steps=int(steps)))
+    live = studio.adapting.watching(owner, run.id)
+    for _ in live.follow() if live is not None else ():
+        pass
+    done = studio.adapting.trainings(owner)[0]
+    adapter = studio.adapter_store.get(owner, done.adapter_id) if done.adapter_id else None
+    return {
+        "state": done.state,
+        "message": done.message,
+        "adapter": adapter.id if adapter else None,
+        "verdict": asdict(adapter.verdict) if adapter and adapter.verdict else None,
+    }
