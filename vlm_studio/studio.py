@@ -20,7 +20,7 @@ from typing import Any
 from vlm_studio import __version__
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import StoreError
-from vlm_studio.core.ports import Engine
+from vlm_studio.core.ports import Engine, ModelCard
 from vlm_studio.core.settings import PROJECT_ROOT, Settings
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.store.adapter_store import AdapterStore
@@ -28,6 +28,7 @@ from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
 from vlm_studio.store.chat_store import ChatStore
 from vlm_studio.store.database import Database
+from vlm_studio.store.document_store import DocumentStore
 from vlm_studio.store.inspection_store import InspectionStore
 from vlm_studio.store.search import SearchIndex
 from vlm_studio.store.session_facts import session_facts
@@ -37,10 +38,13 @@ from vlm_studio.store.transfer import Transfer
 from vlm_studio.store.visitor_store import VisitorStore
 from vlm_studio.tasks.adapt import Adapting, HandModel, Trains
 from vlm_studio.tasks.adapt_manage import Adapters
+from vlm_studio.tasks.ask_pdf import PageReader
 from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
+from vlm_studio.tasks.documents_index import Indexer
 from vlm_studio.tasks.documents_rank import Similar
+from vlm_studio.tasks.documents_session import DocumentSessions
 from vlm_studio.tasks.documents_terms import Rarity
 from vlm_studio.tasks.inspect import Inspections
 from vlm_studio.tasks.inspect_look import Looking
@@ -77,6 +81,7 @@ class Studio:
         self.transcripts = TranscriptStore(self.database, self.session_store, self.index)
         self.chat_store = ChatStore(self.database, self.session_store, self.index)
         self.adapter_store = AdapterStore(self.database, self.session_store, self.blobs)
+        self.document_store = DocumentStore(self.database, self.session_store, self.index)
         self.live = LiveRuns()
         self.visitors = Visitors(VisitorStore(self.database, self.blobs))
         if settings.demo:
@@ -149,13 +154,18 @@ class Studio:
         )
 
     @cached_property
+    def answerer(self) -> Answerer:
+        find = functools.partial(find_on_images, lambda: self.rarity)
+        return Answerer(self.card_of, self.engine_of, self.transcriber, find)
+
+    @cached_property
     def chats(self) -> Chats:
         return Chats(
             self.session_store,
             self.chat_store,
             self.blobs,
             self.live,
-            Answerer(self.engine_of, self.transcriber, functools.partial(find_on_images, lambda: self.rarity)),
+            self.answerer,
             self.settings.limits,
         )
 
@@ -173,6 +183,24 @@ class Studio:
         )
         made.contents["chat"] = lambda owner, session_id: self.chats.entries(owner, session_id)
         return made
+
+    @cached_property
+    def documents(self) -> DocumentSessions:
+        indexer = Indexer(
+            self.document_store,
+            self.blobs.trusted_bytes,
+            PageReader(lambda: self.transcriber),
+            self.rarity,
+            self.settings.limits,
+        )
+        return DocumentSessions(
+            self.session_store,
+            self.document_store,
+            self.blobs,
+            indexer,
+            self.settings.limits,
+            self.similar,
+        )
 
     @cached_property
     def rarity(self) -> Rarity:
@@ -198,6 +226,19 @@ class Studio:
             return remote
         chosen: Engine = self.engines.default
         return chosen
+
+    def card_of(self, variant: Variant) -> ModelCard:
+        """What the engine of `variant` can do; the embedded one is not loaded for it. Raises as `engine_of`."""
+        nano = self.settings.assets_dir / "nano" / "card.json"
+        card: ModelCard
+        if self.settings.model.startswith(("http://", "https://")):
+            card = self.engine.card
+        else:
+            auto = variant.model_id in {"", "auto"}
+            name = self.engines.choose_default()[0] if auto else variant.model_id
+            embedded = name == "idefics2-nano" and nano.exists()
+            card = lazily("vlm_studio.model.catalog", "read_card")(nano) if embedded else self.engines.get(name).card
+        return card
 
     def engine_of(self, variant: Variant) -> Engine:
         """The engine of `variant.model_id`; ``auto``: the default one. Raises InvalidRequest, ModelUnavailable."""
@@ -265,6 +306,8 @@ class Studio:
         """Stop running work, wait for it to save what it has, close the database."""
         if "trainer" in self.__dict__:
             self.trainer.close(timeout)
+        if "documents" in self.__dict__:
+            self.documents.indexer.close(timeout)
         if not self.live.stop_all(timeout):
             log.warning("work was still running after %s s and is left behind", timeout)
         self.visitors.stop()

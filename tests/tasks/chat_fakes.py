@@ -92,7 +92,12 @@ class Desk:
         self.sessions = SessionStore(self.database, self.blobs, self.index)
         self.rows = ChatStore(self.database, self.sessions, self.index)
         self.live = LiveRuns()
-        answerer = Answerer(lambda _: self.engine, transcriber(self.reader), lambda _q, _i: self.findings)
+        answerer = Answerer(
+            lambda _: self.engine.card,
+            lambda _: self.engine,
+            transcriber(self.reader),
+            lambda _q, _i: self.findings,
+        )
         self.chats = Chats(self.sessions, self.rows, self.blobs, self.live, answerer, Limits())
 
     def restart(self) -> None:

@@ -107,27 +107,32 @@ class _Progress:
 
 
 class Answerer:
-    """Makes answers. `engine` loads the model of a variant at first use; `find` looks answers up in texts."""
+    """Makes answers. `find` looks them up in texts; `engine` loads a model, and is called only where it is needed."""
 
     def __init__(
-        self, engine: Callable[[Variant], Engine], transcriber: Transcriber, find: replies.Finder
+        self,
+        card: Callable[[Variant], ModelCard],
+        engine: Callable[[Variant], Engine],
+        transcriber: Transcriber,
+        find: replies.Finder,
     ) -> None:
-        self.engine, self.transcriber, self.find = engine, transcriber, find
+        self.card, self.engine, self.transcriber, self.find = card, engine, transcriber, find
 
     def answer(self, context: Context, cancel: CancelToken) -> Iterator[Told | Said | Composed]:
         """Pieces, then exactly one Composed: also when stopped, and when a StudioError ended it."""
         yield Told("Getting ready ...")
         started = time.monotonic()
         try:
-            engine = self.engine(context.options.variant)
+            progress = _Progress(started, self.card(context.options.variant))
         except StudioError as error:
-            run = RunDetails("model", context.options.variant.model_id, context.options.variant,
-                             context.options.params, notes=(str(error),))  # fmt: skip
+            options = context.options
+            run = RunDetails(
+                "model", options.variant.model_id, options.variant, options.params, notes=(str(error),)
+            )
             yield Composed((), "failed", run)
             return
-        progress = _Progress(started, engine.card)
         try:
-            yield from self._answer(context, engine, progress, cancel)
+            yield from self._answer(context, progress, cancel)
         except Cancelled:
             yield self._ended(context, progress, "stopped")
         except StudioError as error:
@@ -135,19 +140,19 @@ class Answerer:
             yield self._ended(context, progress, "failed")
 
     def _answer(
-        self, context: Context, engine: Engine, progress: _Progress, cancel: CancelToken
+        self, context: Context, progress: _Progress, cancel: CancelToken
     ) -> Iterator[Told | Said | Composed]:
-        if engine.card.sees_pictures:
-            yield from self._ask(context, engine, progress, cancel, None)
+        if progress.card.sees_pictures:
+            yield from self._ask(context, progress, cancel, None)
             return
         context = yield from self._with_texts(context, progress, cancel)
         question = context.turns[-1]
         fresh = _images_of(context, question)
         earlier = [i for turn in context.turns[:-1] for i in _images_of(context, turn) if i not in fresh]
         decision = decide(replies.words_of(question), fresh, earlier)
-        reply = self._by_rule(question, decision, engine.card.title)
+        reply = self._by_rule(question, decision, progress.card.title)
         if reply is None:
-            yield from self._ask(context, engine, progress, cancel, decision)
+            yield from self._ask(context, progress, cancel, decision)
             return
         yield Said(as_text(reply.parts))
         yield Composed(reply.parts, "done", self._details(context, progress, reply.how, reply.rests_on))
@@ -210,12 +215,7 @@ class Answerer:
         return image_text(reading)
 
     def _ask(
-        self,
-        context: Context,
-        engine: Engine,
-        progress: _Progress,
-        cancel: CancelToken,
-        decision: Decision | None,
+        self, context: Context, progress: _Progress, cancel: CancelToken, decision: Decision | None
     ) -> Iterator[Told | Said | Composed]:
         """Ask the language model, and say what its answer rests on."""
         turns, left_out = fed_turns(context, None if decision is None else decision.about)
@@ -224,11 +224,11 @@ class Answerer:
                 f"The first {left_out} messages were left out: they are too long to go along."
             )
         params = context.options.params
-        variant = replace(context.options.variant, model_id=engine.card.name)
+        variant = replace(context.options.variant, model_id=progress.card.name)
         ask = Ask(turns, variant, params, context.conversation_id)
         pictures = {p.image_sha256: context.load(p.image_sha256) for t in turns for p in t.images}
         answer: Answer | None = None
-        for event in engine.stream(ask, pictures, cancel):
+        for event in self.engine(context.options.variant).stream(ask, pictures, cancel):
             if isinstance(event, TokenEvent) and event.text:
                 progress.said.append(event.text)
                 yield Said(event.text)
