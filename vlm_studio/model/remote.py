@@ -35,8 +35,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 32
 CHAT = "/chat/completions"
-TRIES = 5
-"""Attempts at one request; the pauses between them are 0.5, 1, 2 and 4 seconds."""
+TRIES = 10
+"""Attempts at one request, over about 50 seconds: a replica that died has loaded its model again by then."""
+LONGEST_PAUSE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +102,18 @@ class RemoteEngine:
     def logprobs(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> np.ndarray:
         """Only a server of ours knows this. Raises InvalidRequest with another one."""
         found = self._forced("/logprobs", ask, images, continuation)
-        return np.asarray(found["logprobs"], dtype=np.float64)
+        return wire.numbers(found.get("logprobs"), len(continuation))
 
     def trace(self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int]) -> Trace:
         """What the model looked at for given tokens. Raises TraceUnavailable, InvalidRequest."""
-        return trace_from_json(self._forced("/inspect", ask, images, continuation)["trace"])
+        return _trace(self._forced("/inspect", ask, images, continuation))
 
     def gradients(
         self, ask: Ask, images: Mapping[str, Image], continuation: Sequence[int], tokens: Sequence[int]
     ) -> Trace:
         """The same weighted by what speaks for the tokens at places `tokens` of `continuation`."""
         found = self._forced("/inspect", ask, images, continuation, tokens=list(tokens))
-        return trace_from_json(found["trace"])
+        return _trace(found)
 
     def read(
         self, strips: Sequence[Image], cancel: CancelToken, variant: Variant | None = None
@@ -189,7 +190,7 @@ class RemoteEngine:
                     raise again.error() from again
                 if emit is not None:
                     emit(StatusEvent(f"{again} Trying again ({number} of {TRIES - 1})."))
-                _pause(0.5 * 2 ** (number - 1), cancel)
+                _pause(min(LONGEST_PAUSE, 0.5 * 2 ** (number - 1)), cancel)
         raise AssertionError("unreachable")
 
 
@@ -217,6 +218,11 @@ def _until_stopped(
     except GeneratorExit:
         cancel.cancel()
         raise
+
+
+def _trace(found: Mapping[str, Any]) -> Trace:
+    value = found.get("trace")
+    return trace_from_json(value if isinstance(value, dict) else {})
 
 
 def _told(listed: Sequence[Any], wanted: str) -> _Told:

@@ -6,7 +6,10 @@ import base64
 import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from vlm_studio.core.answers import Answer, FinishReason, TokenEvent, TopToken, Usage
 from vlm_studio.core.conversation import Ask, ImagePart, Part, Variant
@@ -88,11 +91,16 @@ class Reply:
         self.ended = False
 
     def add(self, value: Mapping[str, Any]) -> Iterator[TokenEvent]:
-        """Tokens that are new. Raises GenerationFailed where a second try says something else."""
-        if isinstance(value.get("usage"), dict):
-            self._usage = _usage(value["usage"])
-        for choice in value.get("choices") or ():
-            for token in _tokens(choice):
+        """Tokens that are new. Raises GenerationFailed for nonsense, and where a second try says something else."""
+        with _understood():
+            if isinstance(value.get("usage"), dict):
+                self._usage = _usage(value["usage"])
+            parts = [(choice, _tokens(choice)) for choice in value.get("choices") or ()]
+            ends = [
+                (str(c["finish_reason"]), c.get("vlm_studio")) for c, _ in parts if c.get("finish_reason")
+            ]
+        for _, tokens in parts:
+            for token in tokens:
                 if self._again < len(self.tokens):
                     if self.tokens[self._again].text != token.text:
                         raise GenerationFailed("The server began another answer.", "Ask again.")
@@ -102,10 +110,9 @@ class Reply:
                 self._again += 1
                 self._first_ms = self._first_ms or self._ms()
                 yield token
-            if choice.get("finish_reason"):
-                self.ended = True
-                self._reason = str(choice["finish_reason"])
-                self._extra = choice.get("vlm_studio") or {}
+        for reason, extra in ends:
+            self.ended = True
+            self._reason, self._extra = reason, extra if isinstance(extra, dict) else {}
 
     def answer(self, cancelled: bool) -> Answer:
         """Times are those seen here, the way over the network included."""
@@ -124,27 +131,59 @@ def read_body(strips: Sequence[Image], model: str, variant: Variant) -> dict[str
     return body
 
 
-def readings(value: Mapping[str, Any], reader: str) -> Iterator[LineReading]:
-    for entry in value["readings"]:
-        warnings = tuple(str(warning) for warning in entry.get("warnings") or ())
-        yield LineReading(str(entry["text"]), float(entry["confidence"]), (), reader, warnings)
+def readings(value: Mapping[str, Any], reader: str) -> list[LineReading]:
+    """Raises GenerationFailed for nonsense."""
+    with _understood():
+        return [
+            LineReading(
+                str(entry["text"]),
+                float(entry["confidence"]),
+                (),
+                reader,
+                tuple(str(warning) for warning in entry.get("warnings") or ()),
+            )
+            for entry in value["readings"]
+        ]
+
+
+def numbers(value: Any, count: int) -> np.ndarray:
+    """`count` numbers. Raises GenerationFailed for anything else."""
+    with _understood():
+        found = np.asarray(value, dtype=np.float64)
+        if found.shape != (count,):
+            raise ValueError("another number of them")
+        return found
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What is not as the API has it becomes GenerationFailed."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise GenerationFailed(
+            "The model server's answer is not that of a chat-completions server.", "Check its address."
+        ) from error
 
 
 def stopped(tokens: Sequence[TokenEvent], total_ms: float) -> Answer:
     """What there is when Stop was pressed."""
-    return _answer(tokens, "cancelled", Usage(output_tokens=len(tokens)), {"total_ms": total_ms})
+    return _answer(
+        tokens, "cancelled", Usage(output_tokens=len(tokens)), {"first_token_ms": 0.0, "total_ms": total_ms}
+    )
 
 
 def _answer(tokens: Sequence[TokenEvent], reason: str, usage: Usage, extra: Mapping[str, Any]) -> Answer:
     told = str(extra.get("finish_reason") or reason) if reason != "cancelled" else reason
+    notes = extra.get("notes")
     return Answer(
         text="".join(token.text for token in tokens),
         tokens=tuple(tokens),
         finish_reason=next((known for known in _REASONS if known == told), "stop"),
         usage=usage,
-        first_token_ms=float(extra.get("first_token_ms") or 0.0),
-        total_ms=float(extra.get("total_ms") or 0.0),
-        notes=tuple(str(note) for note in extra.get("notes") or ()),
+        first_token_ms=extra["first_token_ms"],
+        total_ms=extra["total_ms"],
+        notes=tuple(str(note) for note in notes) if isinstance(notes, list) else (),
     )
 
 
@@ -154,6 +193,8 @@ def _tokens(choice: Mapping[str, Any]) -> list[TokenEvent]:
     if listed:
         return [_token(entry) for entry in listed]
     text = (choice.get("delta") or {}).get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError("content is no text")
     return [TokenEvent(text, UNKNOWN_TOKEN, 0.0)] if text else []
 
 

@@ -61,7 +61,7 @@ def trace_from_json(value: Mapping[str, Any]) -> Trace:
             pooled=None if pooled is None else _pooled(pooled),
             weighting="gradient" if value.get("weighting") == "gradient" else "attention",
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise TraceUnavailable("The server's recording is damaged.", "Ask again.") from error
 
 

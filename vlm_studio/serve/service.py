@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,6 +50,8 @@ class Service:
     tracer: Tracer | None = None
     calls: Calls = field(default_factory=lambda: Calls(CAPACITY))
     metrics: Metrics = field(default_factory=Metrics)
+    prepare: Callable[[str], Awaitable[object]] | None = None
+    """Called with the name of a wanted adapter before a generation begins."""
     started: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class Service:
         def work(cancel: CancelToken) -> Iterator[EngineEvent]:
             return self._counted(request, cancel)
 
+        if self.prepare is not None and request.ask.variant.adapter:
+            await self.prepare(request.ask.variant.adapter)
         scoped = f"{client}/{key}" if key else ""
         call, _ = await self.calls.begin(scoped, hashlib.sha256(body).hexdigest(), work)
         return call

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -75,6 +76,9 @@ class Archive:
                 entry = self._zip.open(name)
             except KeyError as error:
                 raise DamagedFile(f"The file lacks its part {name}.", "Export it again.") from error
+            except (OSError, ValueError, struct.error) as error:
+                # Its place in the file is none.
+                raise DamagedFile(f"The part {name} of the file is damaged.", "Copy it again.") from error
             with entry:
                 yield entry
 

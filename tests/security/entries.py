@@ -1,0 +1,200 @@
+"""Every place where bytes from outside are parsed, with examples of good input and a way to spoil them.
+
+An entry may return, or raise a StudioError: anything else is a fault of ours. `benchmarks/faults_inputs.py` tries many
+more spoilt inputs through the same entries than the tests do.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pillow_heif
+from safetensors.numpy import save
+
+from tests.ingest.test_upload import encoded, pdf, picture
+from tests.serve.scripted import CARD
+from tests.serve.test_remote import trace
+from tests.tasks.fakes import page_image, png
+from vlm_studio.core.settings import Limits
+from vlm_studio.ingest.upload import open_pages
+from vlm_studio.model.adapter_file import parse_adapter, read_config
+from vlm_studio.model.remote_wire import Reply, card_from_json
+from vlm_studio.model.trace_wire import trace_from_json, trace_to_json
+from vlm_studio.serve.fields import json_object
+from vlm_studio.serve.requests import chat_request, read_request, token_list
+from vlm_studio.studio import Studio
+from vlm_studio.trace.store_format import pack, unpack
+
+CORPUS = Path(__file__).resolve().parents[1] / "data" / "fuzz"
+LIMITS = Limits(image_pixels=4_000_000, page_seconds=5.0)
+OWNER = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    seeds: tuple[bytes, ...]
+    parse: Callable[[bytes], object]
+    cost: int = 1
+    """How many cheap inputs one of these is worth."""
+
+
+def entries(studio: Studio, folder: Path) -> dict[str, Entry]:
+    """By name. `studio` takes the imports, `folder` holds files on the way."""
+    return {
+        "image": Entry(_images(), lambda data: list(open_pages(data, "a.png", LIMITS))),
+        "pdf": Entry(
+            (pdf(), pdf(extra=b"/Rotate 90 ")), lambda data: list(open_pages(data, "a.pdf", LIMITS)), 20
+        ),
+        "api body": Entry(_bodies(), _api),
+        "adapter": Entry((_adapter(),), _parse_adapter),
+        "trace over the network": Entry(
+            (json.dumps(trace_to_json(trace())).encode(),), lambda data: trace_from_json(json_object(data))
+        ),
+        "kept trace": Entry((pack(trace()),), unpack),
+        "server's answer": Entry(_answers(), _reply),
+        "session import": Entry((_exported(studio, folder),), lambda data: _import(studio, folder, data), 4),
+        "backup": Entry((_backup(studio, folder),), lambda data: _restore(studio, folder, data), 10),
+    }
+
+
+def spoilt(seed: bytes, dice: random.Random) -> bytes:
+    """`seed` after one to six accidents: flipped, cut, doubled, swapped, filled, or with numbers made extreme."""
+    data = bytearray(seed)
+    for _ in range(dice.randint(1, 6)):
+        if not data:
+            data = bytearray(dice.randbytes(dice.randint(1, 64)))
+        at, length = dice.randrange(len(data) or 1), dice.randint(1, 32)
+        match dice.randrange(9):
+            case 0:
+                data[at : at + 1] = bytes([dice.randrange(256)])
+            case 1:
+                del data[at:]
+            case 2:
+                del data[at : at + length]
+            case 3:
+                data[at:at] = data[at : at + length] * dice.randint(1, 40)
+            case 4:
+                data[at : at + length] = bytes(length)
+            case 5:
+                data[at : at + 4] = struct.pack(
+                    dice.choice("<>") + "I", dice.choice((0, 1, 2**31, 2**32 - 1))
+                )
+            case 6:
+                data[at:at] = dice.randbytes(length)
+            case 7:
+                digits = [i for i, byte in enumerate(data) if 48 <= byte <= 57]
+                if digits:
+                    place = dice.choice(digits)
+                    data[place : place + 1] = dice.choice(
+                        (b"-1", b"1e400", b"99999999999999999999", b"null", b"0.5")
+                    )
+            case _:
+                other = dice.randrange(len(data))
+                data[at], data[other] = data[other], data[at]
+    return bytes(data)
+
+
+def _images() -> tuple[bytes, ...]:
+    kinds = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(picture()).save(buffer)
+    return (*(encoded(picture(), kind) for kind in kinds), buffer.getvalue())
+
+
+def _bodies() -> tuple[bytes, ...]:
+    uri = "data:image/png;base64," + base64.b64encode(encoded(picture(), "PNG")).decode()
+    parts = [{"type": "text", "text": "Read."}, {"type": "image_url", "image_url": {"url": uri}}]
+    body: dict[str, Any] = {
+        "model": "m:a", "messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": parts}],
+        "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 3, "stop": ["x"], "stream": True, "logprobs": True,
+        "top_logprobs": 3, "stream_options": {"include_usage": True}, "adapter_scale": 1.0, "continuation": [1, 2],
+        "images": [uri], "response_format": {"type": "text"}, "prompt_cache_key": "k",
+    }  # fmt: skip
+    return (json.dumps(body).encode(), b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}')
+
+
+def _api(data: bytes) -> None:
+    chat_request(data, "m", ("a",), LIMITS)
+    token_list(data, "continuation")
+    read_request(data, "m", ("a",), LIMITS)
+
+
+def _adapter() -> bytes:
+    """Configuration and weights with the length of the first in front."""
+    config = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}).encode()
+    name = "base_model.model.model.text_model.layers.0.self_attn.q_proj.lora_"
+    half = np.zeros((2, 4), np.float16)
+    weights = save({f"{name}A.weight": half, f"{name}B.weight": np.ascontiguousarray(half.T)})
+    return struct.pack("<I", len(config)) + config + weights
+
+
+def _parse_adapter(data: bytes) -> None:
+    length = struct.unpack("<I", data[:4].ljust(4, b"\0"))[0]
+    parse_adapter(read_config(data[4 : 4 + length]), data[4 + length :])
+
+
+def _answers() -> tuple[bytes, ...]:
+    token = {"token": "a", "logprob": -1.0, "token_id": 3, "top_logprobs": [{"token": "b", "logprob": -2.0}]}
+    choice = {
+        "index": 0,
+        "delta": {"content": "a"},
+        "logprobs": {"content": [token]},
+        "finish_reason": "stop",
+    }
+    return (
+        json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3}}).encode(),
+        json.dumps(asdict(CARD)).encode(),
+    )
+
+
+def _reply(data: bytes) -> None:
+    value = json_object(data)
+    reply = Reply()
+    list(reply.add(value))
+    reply.answer(cancelled=False)
+    if "choices" not in value:
+        card_from_json(value)
+
+
+def _exported(studio: Studio, folder: Path) -> bytes:
+    studio.transcriptions.add_files(OWNER, "", [("a.png", png(page_image(2)))])
+    path, _ = studio.sessions.export(OWNER, [], "zip", folder)
+    return path.read_bytes()
+
+
+def _import(studio: Studio, folder: Path, data: bytes) -> None:
+    path = folder / "import.zip"
+    path.write_bytes(data)
+    before = studio.session_store.count(OWNER, archived=None)
+    try:
+        studio.sessions.import_file(OWNER, path)
+    except Exception:
+        # All of it, or nothing.
+        assert studio.session_store.count(OWNER, archived=None) == before
+        raise
+
+
+def _backup(studio: Studio, folder: Path) -> bytes:
+    path = folder / "backup.zip"
+    studio.sessions.backup(path)
+    return path.read_bytes()
+
+
+def _restore(studio: Studio, folder: Path, data: bytes) -> None:
+    path = folder / "restore.zip"
+    path.write_bytes(data)
+    before = studio.session_store.count(OWNER, archived=None)
+    try:
+        studio.sessions.restore(path)
+    except Exception:
+        assert studio.session_store.count(OWNER, archived=None) == before
+        raise

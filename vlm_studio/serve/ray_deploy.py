@@ -1,0 +1,146 @@
+"""The same engine as replicas on Ray Serve: ``python -m vlm_studio serve --ray``, or ``serve deploy ray_config.yaml``.
+
+Every replica has its own model and serves the same routes. What they share is one small actor with the answers by
+idempotency key: a request whose replica died is asked again by the client and answered once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+# Nothing is reported to anybody.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+
+from vlm_studio.core.answers import EngineEvent
+from vlm_studio.core.settings import Settings
+from vlm_studio.model.shelf import EngineShelf
+from vlm_studio.serve.access import Access
+from vlm_studio.serve.api import build_api
+from vlm_studio.serve.calls import Calls
+from vlm_studio.serve.service import CAPACITY, Service
+from vlm_studio.serve.shared_answers import SharedAnswers
+
+APP = "vlm-studio"
+ANSWERS = "vlm-studio-answers"
+ADAPTERS_IN_USE = 4
+
+
+class RayAnswers:
+    """The actor as the calls see it."""
+
+    def __init__(self) -> None:
+        actor = ray.remote(SharedAnswers)
+        self._actor = actor.options(
+            name=ANSWERS, namespace=APP, get_if_exists=True, lifetime="detached", num_cpus=0, max_restarts=-1
+        ).remote()
+
+    async def claim(self, key: str, fingerprint: str) -> tuple[str, str, Sequence[EngineEvent]]:
+        found: tuple[str, str, Sequence[EngineEvent]] = await self._actor.claim.remote(key, fingerprint)
+        return found
+
+    async def renew(self, key: str) -> None:
+        await self._actor.renew.remote(key)
+
+    async def finish(self, key: str, events: Sequence[EngineEvent]) -> None:
+        await self._actor.finish.remote(key, list(events))
+
+    async def release(self, key: str) -> None:
+        await self._actor.release.remote(key)
+
+    async def counts(self) -> dict[str, int]:
+        found: dict[str, int] = await self._actor.counts.remote()
+        return found
+
+
+@serve.deployment(
+    name="Model",
+    # Of one replica; what is more waits at the proxy or goes to another replica.
+    max_ongoing_requests=CAPACITY,
+    health_check_period_s=5,
+    health_check_timeout_s=30,
+    graceful_shutdown_wait_loop_s=1,
+    graceful_shutdown_timeout_s=120,
+)
+@serve.ingress()
+class Model:
+    """One replica: settings from the environment, as everywhere."""
+
+    def __init__(self) -> None:
+        settings = Settings.from_env(os.environ)
+        engine = EngineShelf(settings).default
+        # Loaded before the replica counts as healthy.
+        self._name = engine.card.name
+        self._settings = settings
+        self._service = Service(
+            engine=engine,
+            limits=settings.limits,
+            calls=Calls(CAPACITY, shared=RayAnswers()),
+            prepare=self.adapter,
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        api = build_api(self._service, Access(self._settings.api_keys), self._settings)
+
+        @api.get("/replica")
+        async def replica() -> dict[str, Any]:
+            context = serve.get_replica_context()
+            return {"replica": context.replica_id.unique_id, "pid": os.getpid()}
+
+        return api
+
+    @serve.multiplexed(max_num_models_per_replica=ADAPTERS_IN_USE)
+    async def adapter(self, name: str) -> str:
+        """Tells the router that this replica has the adapter in use: callers who ask for it come here again.
+
+        Nothing is loaded here: the engine puts an adapter on in the moment it is needed.
+        """
+        return name
+
+    async def check_health(self) -> None:
+        """Raises where the replica has stopped serving: Ray then replaces it."""
+        if self._service.calls.draining:
+            raise RuntimeError("draining")
+
+    async def __del__(self) -> None:
+        # Serve calls it when the replica has been asked to leave and its requests have ended.
+        await self._service.calls.drain(1.0)
+
+
+def build(args: dict[str, Any] | None = None) -> serve.Application:
+    """The application of ray_config.yaml. `replicas`: so many; without it Ray scales by load."""
+    replicas = int((args or {}).get("replicas") or 0)
+    if replicas:
+        return Model.options(num_replicas=replicas).bind()
+    scaling = {"min_replicas": 1, "max_replicas": 8, "target_ongoing_requests": 2, "downscale_delay_s": 300}
+    return Model.options(autoscaling_config=scaling).bind()
+
+
+def run_until_stopped(host: str, port: int, replicas: int) -> int:
+    """Start (or join) Ray, serve until SIGINT or SIGTERM, then drain."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(namespace=APP)
+    else:
+        ray.init(namespace=APP, include_dashboard=False, log_to_driver=True)
+    serve.start(http_options={"host": host, "port": port, "location": "EveryNode"})
+    serve.run(build({"replicas": replicas}), name=APP, route_prefix="/")
+    stop.wait()
+    serve.shutdown()
+    ray.shutdown()
+    return 0
+
+
+def answer_counts() -> dict[str, int]:
+    """What the shared actor has counted, for whoever measures. Ray has to be running."""
+    return asyncio.run(RayAnswers().counts())
