@@ -27,14 +27,22 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.idefics2.modeling_idefics2 import Idefics2Model
 
-from vlm_studio.model.characters import pad_strips, prepare_strip
-from vlm_studio.model.spelling import PERCEIVER, VISION_SIZE, SpellingConnector, letter_embeddings, with_place
-from vlm_studio.model.tower import FRAME_PIXELS, STRIP_HEIGHT, LineTower
+from vlm_studio.model.characters import ALPHABET, pad_strips, prepare_strip
+from vlm_studio.model.spelling import (
+    N_LATENTS,
+    PERCEIVER,
+    VISION_SIZE,
+    SpellingConnector,
+    letter_embeddings,
+    with_place,
+)
+from vlm_studio.model.tower import FRAME_PIXELS, STRIP_HEIGHT, CharacterHead, LineTower
 
 IMAGE_TOKEN = "<filename>"
 AROUND_TOKEN = "<file_sep>"
 """Two tokens that SmolLM2 reserves and never meets in chat; using them leaves its embeddings untouched."""
-IMAGE_SEQ_LEN = 64
+IMAGE_SEQ_LEN = N_LATENTS
+READ_PROMPT = "Read the line."
 
 
 def nano_config(text_config: dict[str, Any], image_token_id: int) -> Idefics2Config:
@@ -56,15 +64,19 @@ def nano_config(text_config: dict[str, Any], image_token_id: int) -> Idefics2Con
 
 
 class NanoVision(nn.Module):
-    """(N, 3, 48, W) strips and their frames (N,) -> features with place codes (N, T, 160), as the connector wants them."""
+    """(N, 3, 48, W) strips and their frames (N,) -> features with place codes (N, T, 160), as the connector wants them.
+
+    The character head only counts letters here; what they are is left to the connector.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.tower = LineTower()
+        self.head = CharacterHead(len(ALPHABET))
 
     def forward(self, pixel_values: Tensor, frames: Tensor) -> BaseModelOutputWithPooling:
         features = self.tower(pixel_values, frames)
-        return BaseModelOutputWithPooling(last_hidden_state=with_place(features, frames))
+        return BaseModelOutputWithPooling(last_hidden_state=with_place(features, self.head(features), frames))
 
 
 class NanoModel(Idefics2Model):
@@ -115,6 +127,18 @@ class NanoProcessor:
         self.tokenizer = tokenizer
         self.image_token_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
         self.around_token_id = int(tokenizer.convert_tokens_to_ids(AROUND_TOKEN))
+
+    def reading_text(self) -> str:
+        """The prompt that has one strip read, with the image's tokens in place."""
+        image = AROUND_TOKEN + IMAGE_TOKEN * IMAGE_SEQ_LEN + AROUND_TOKEN
+        return f"<|im_start|>user\n{image}{READ_PROMPT}<|im_end|>\n<|im_start|>assistant\n"
+
+    def letter_ids(self, text: str) -> list[int]:
+        """`text` as nano writes a reading: a token a letter, as its pooled tokens spell it, never longer pieces.
+
+        Decoding them gives `text` back. Whoever trains on transcriptions makes labels with this, or the model unlearns it.
+        """
+        return [i for letter in text for i in self.tokenizer.encode(letter, add_special_tokens=False)]
 
     def apply_chat_template(
         self, messages: Sequence[dict[str, Any]], add_generation_prompt: bool = False
@@ -208,10 +232,8 @@ def build(
 
 def _fill(model: Any, weights: Path, tokenizer: Any, dtype: torch.dtype) -> None:
     """Tower and connector weights in place; the letters are the language model's own embeddings."""
-    tower = {k.removeprefix("tower."): v for k, v in load_file(weights / "tower.safetensors").items()}
-    model.model.vision_model.tower.load_state_dict(
-        {k: v.to(dtype) for k, v in tower.items() if not k.startswith("head.")}
-    )
+    state = {k: v.to(dtype) for k, v in load_file(weights / "tower.safetensors").items()}
+    model.model.vision_model.load_state_dict(state)
     model.model.vision_model.to(dtype)
     connector = SpellingConnector(model.config).to(dtype)
     file = weights / "connector.safetensors"

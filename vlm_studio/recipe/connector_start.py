@@ -1,8 +1,8 @@
 """A connector that reads before it has learned anything.
 
 Seen in prototypes: identical latents never separate, and CTC on random pooling sits on its plateau for thousands of steps.
-So the start is built by hand: latent k looks at the frames around place k/64, carries those frames' features, and the
-speller is the tower's own character head. Training then only has to sharpen it.
+So the start is built by hand: latent k looks at the frames of letter k, or where there are none at the frames without a
+letter, carries those frames' features, and the speller is the tower's own character head. Training only has to sharpen it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from vlm_studio.model.tower import FEATURE_SIZE
 
 _GATE = 4.0
 """Opens the projection's gates: silu(4) is nearly 4, and far from where noise could close it."""
-_SHARPNESS = 7.0
-"""How much lower the attention score of a frame is one latent's distance away: e^-7 of the weight."""
+_SHARPNESS = 12.0
+"""How much lower the attention score of another letter's frame is: e^-12 of the weight."""
+_FALLBACK = 4.0
+"""Score of a frame without a letter: a latent that has no frame of its own sees only those."""
 _LATENT_FLAG = VISION_SIZE  # a column of the latents that no frame has
 _PRESENCE = FEATURE_SIZE + PLACE_SIZE  # first of the frames' columns of ones
+_NO_LETTER = VISION_SIZE - 1  # the frames' flag
 
 
 def warm_start(
@@ -36,7 +39,7 @@ def warm_start(
         resampler: Any = connector.perceiver_resampler
         size = resampler.latents.shape[1]
         # Root mean squares of a context row and of a latent row, which their norms divide by.
-        ones = VISION_SIZE - _PRESENCE
+        ones = VISION_SIZE - _PRESENCE - 1
         frame_level = ((FEATURE_SIZE + PLACE_SIZE / 2 + ones) / size) ** 0.5
         latent_level = ((PLACE_SIZE / 2 + 1) / size) ** 0.5
         resampler.latents[:, FEATURE_SIZE:_PRESENCE] += place_code((torch.arange(64) + 0.5) / 64)
@@ -78,6 +81,9 @@ def _look_at_own_place(attention: Any, levels: float) -> None:
         attention.k_proj.weight[flag].zero_()
         attention.q_proj.weight[flag, _LATENT_FLAG] = 2 * gain
         attention.k_proj.weight[flag, _LATENT_FLAG] = -40 * gain
+        # Every latent has the flag, so its product with the frames' flag is one score for all of them.
+        share = PLACE_SIZE / 2 * gain * _FALLBACK / (2 * _SHARPNESS)
+        attention.k_proj.weight[flag, _NO_LETTER] = share
 
 
 def _carry(attention: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vlm_studio.model.characters import ALPHABET, pad_strips
 from vlm_studio.model.tower import CharacterHead, LineTower
@@ -17,6 +18,10 @@ from vlm_studio.recipe.texts import load_texts
 
 MAX_LETTERS = 56
 """64 pooled tokens spell at most this many letters, with room for the blanks between double ones."""
+
+
+Line = tuple[Tensor, str]
+"""Tower features (T, 120) of a strip and what it says."""
 
 
 def load_reader(file: Path) -> tuple[LineTower, CharacterHead]:
@@ -48,23 +53,30 @@ def write_shards(args: argparse.Namespace) -> None:
             found = tower(torch.from_numpy(pixels), torch.from_numpy(frames)).half()
             rows += [found[k, : frames[k]].clone() for k in range(len(samples))]
             texts += [s.text for s in samples]
-        counts = torch.tensor([len(r) for r in rows])
-        part = args.out / f"{shard:04d}.part"
-        save_file({"features": torch.cat(rows), "frames": counts}, part)
-        (args.out / f"{shard:04d}.json").write_text(json.dumps(texts), "utf-8")
-        part.rename(args.out / f"{shard:04d}.safetensors")  # a reader never sees half a file
+        write_lines(args.out / f"{shard:04d}.safetensors", list(zip(rows, texts, strict=True)))
         print(shard, len(rows), flush=True)
 
 
-def read_shards(folder: Path) -> list[tuple[torch.Tensor, str]]:
-    """(features (T, 120) float32, text) of every line written so far."""
-    found = []
-    for file in sorted(folder.glob("*.safetensors")):
-        tensors = load_file(file)
-        texts = json.loads(file.with_suffix(".json").read_text("utf-8"))
-        pieces = tensors["features"].split(tensors["frames"].tolist())
-        found += [(piece.float(), text) for piece, text in zip(pieces, texts, strict=True)]
-    return found
+def write_lines(file: Path, lines: list[Line]) -> None:
+    """Features and frame counts in `file`, texts as JSON beside it; `file` gets its name last, so it is never half."""
+    part = file.with_suffix(".part")
+    counts = torch.tensor([len(found) for found, _ in lines])
+    save_file({"features": torch.cat([found for found, _ in lines]).half(), "frames": counts}, part)
+    file.with_suffix(".json").write_text(json.dumps([text for _f, text in lines]), "utf-8")
+    part.rename(file)
+
+
+def read_lines(file: Path) -> list[Line]:
+    """What `write_lines` wrote, features in float32."""
+    tensors = load_file(file)
+    texts = json.loads(file.with_suffix(".json").read_text("utf-8"))
+    pieces = tensors["features"].split(tensors["frames"].tolist())
+    return [(piece.float(), text) for piece, text in zip(pieces, texts, strict=True)]
+
+
+def read_shards(folder: Path) -> list[Line]:
+    """Every line written so far."""
+    return [line for file in sorted(folder.glob("*.safetensors")) for line in read_lines(file)]
 
 
 def main() -> None:

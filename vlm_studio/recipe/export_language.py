@@ -1,0 +1,176 @@
+"""Ship connector, adapters and learning curves of stages 1 and 2, and what each of them reads.
+
+``python -m vlm_studio.recipe.export_language --out RUN --reader assets/nano/tower.safetensors --fonts F --texts T --copiste C
+--language L``
+
+A connector or adapter that reads worse than the shipped one on the same lines is not written (``--force`` writes it all the
+same). Weights are float16; adapters are PEFT folders that go onto `vlm_studio.model.nano.build`'s model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+from vlm_studio.model.characters import spell
+from vlm_studio.model.nano import build
+from vlm_studio.model.spelling import SpellingConnector
+from vlm_studio.recipe.evaluate import Score, score
+from vlm_studio.recipe.features import Line, load_reader
+from vlm_studio.recipe.lines import Stacker, held_out, shared_arguments, spelled
+from vlm_studio.recipe.train_connector import new_connector
+from vlm_studio.recipe.train_reading import Reading
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "nano"
+ADAPTERS = {
+    "reading": "LoRA on language model and connector: reads a strip letter by letter",
+    "frozen": "its twin for comparison: the same lines and steps, LoRA on the connector alone, language model frozen",
+}
+CONDITIONS = (
+    "held-out lines of at most 56 letters, drawn in font families that training never saw, and Copiste lines of texts that it "
+    "never saw; greedy, one line a strip"
+)
+
+
+def halved(state: dict[str, torch.Tensor], file: Path) -> None:
+    save_file({k: v.half().contiguous() for k, v in state.items()}, file, metadata={"format": "pt"})
+
+
+def write_connector(source: Path, out: Path) -> None:
+    """The trained connector without its letters, which are the language model's own."""
+    state = {name: tensor for name, tensor in load_file(source).items() if name != "letters"}
+    halved(state, out / "connector.safetensors")
+
+
+def write_adapter(source: Path, out: Path) -> None:
+    """A PEFT folder in half precision that names nano, not a path of the machine that trained it."""
+    out.mkdir(parents=True, exist_ok=True)
+    config = json.loads((source / "adapter_config.json").read_text("utf-8"))
+    config["base_model_name_or_path"] = "idefics2-nano"
+    _write(out / "adapter_config.json", config)
+    halved(load_file(source / "adapter_model.safetensors"), out / "adapter_model.safetensors")
+
+
+def curves(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """The learning curves of `run`, one list of rows for each stage that has one."""
+    files = {"tower": "curve.jsonl", "connector": "connector.jsonl", **{k: f"{k}.jsonl" for k in ADAPTERS}}
+    return {
+        stage: [json.loads(row) for row in (run / name).read_text("utf-8").splitlines()]
+        for stage, name in files.items()
+        if (run / name).exists()
+    }
+
+
+def readings(args: argparse.Namespace, held: dict[str, list[Line]]) -> dict[str, dict[str, Any]]:
+    """What each part reads of the same lines: head alone, pooled tokens, language model with each adapter."""
+    _tower, head = load_reader(args.reader)
+    stacker = Stacker(head)
+    rows: dict[str, dict[str, Any]] = {}
+    with torch.inference_mode():
+        rows["head"] = {
+            name: [spell(head(features).log_softmax(-1).numpy()) for features, _t in lines]
+            for name, lines in held.items()
+        }
+    connector = _connector(args.out / "connector.safetensors")
+    rows["connector"] = {name: spelled(connector, stacker, lines) for name, lines in held.items()}
+    seconds = {}
+    for kind in ADAPTERS:
+        if (args.out / kind / "adapter_model.safetensors").exists():
+            began = time.process_time()
+            rows[kind] = _read_with(args, kind, stacker, held)
+            seconds[kind] = (time.process_time() - began) / sum(map(len, held.values()))
+    scored = {
+        stage: {name: _row(score(read, [t for _f, t in held[name]])) for name, read in found.items()}
+        for stage, found in rows.items()
+    }
+    for kind, each in seconds.items():
+        scored[kind]["cpu_seconds_per_line"] = round(each, 3)
+    return scored
+
+
+def _connector(file: Path) -> SpellingConnector:
+    connector = new_connector()
+    connector.load_state_dict(load_file(file), strict=False)
+    return connector.eval()
+
+
+def _read_with(
+    args: argparse.Namespace, kind: str, stacker: Stacker, held: dict[str, list[Line]]
+) -> dict[str, list[str]]:
+    base, processor = build(args.language, args.reader.parent)
+    base.model.connector.load_state_dict(load_file(args.out / "connector.safetensors"))
+    model = PeftModel.from_pretrained(base, args.out / kind).eval()
+    reading = Reading(model, processor, stacker)
+    return {
+        name: [text for k in range(0, len(lines), 8) for text in reading.read(lines[k : k + 8])]
+        for name, lines in held.items()
+    }
+
+
+def _row(found: Score) -> dict[str, float]:
+    return {
+        "lines": found.lines,
+        "cer": round(found.cer, 4),
+        "wer": round(found.wer, 4),
+        "invented_words": round(found.invented, 4),
+    }
+
+
+def _mean(rows: dict[str, Any]) -> float:
+    cers = [row["cer"] for row in rows.values() if isinstance(row, dict)]
+    return sum(cers) / len(cers)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Measure, compare with what is shipped, write weights, curves, card and provenance."""
+    torch.set_num_threads(args.threads)
+    measured = readings(args, held_out(args))
+    print(json.dumps(measured, indent=1))
+    file = args.assets / "curves.json"
+    old = json.loads(file.read_text("utf-8")).get("evaluation", {}) if file.exists() else {}
+    better = {k for k in measured if args.force or k not in old or _mean(measured[k]) < _mean(old[k])}
+    if "connector" in better:
+        write_connector(args.out / "connector.safetensors", args.assets)
+    for kind in better & set(ADAPTERS):
+        write_adapter(args.out / kind, args.assets / "adapters" / kind)
+    kept = curves(args.out)
+    evaluation = {k: measured[k] if k in better else old[k] for k in measured}
+    _write(file, {"conditions": CONDITIONS, "adapters": ADAPTERS, "stages": kept, "evaluation": evaluation})
+    _hash_all(args.assets)
+    print("written:", sorted(better))
+
+
+def _hash_all(assets: Path) -> None:
+    """Every weight file's SHA-256 into provenance.json."""
+    provenance = json.loads((assets / "provenance.json").read_text("utf-8"))
+    provenance["sha256"] = {
+        str(file.relative_to(assets)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(assets.rglob("*.safetensors"))
+    }
+    _write(assets / "provenance.json", provenance)
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    shared_arguments(parser)
+    parser.add_argument("--assets", type=Path, default=ASSETS)
+    parser.add_argument("--force", action="store_true")
+    export(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    main()
