@@ -20,6 +20,7 @@ COMMANDS: tuple[str, ...] = (
     "cli_transcribe",
     "cli_ask",
     "cli_chat",
+    "cli_replay",
     "cli_inspect",
     "cli_adapt",
     "cli_sessions",

@@ -6,11 +6,15 @@ machine that only transcribes never loads torch.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import logging
+import platform
 import shutil
 import threading
 from collections.abc import Callable
@@ -18,6 +22,7 @@ from functools import cached_property
 from typing import Any
 
 from vlm_studio import __version__
+from vlm_studio.core.chat import RunDetails
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import StoreError
 from vlm_studio.core.ports import Engine, ModelCard
@@ -29,6 +34,7 @@ from vlm_studio.store.blobs import BlobStore
 from vlm_studio.store.chat_store import ChatStore
 from vlm_studio.store.database import Database
 from vlm_studio.store.document_store import DocumentStore
+from vlm_studio.store.evidence_files import read_pack, write_pack
 from vlm_studio.store.inspection_store import InspectionStore
 from vlm_studio.store.search import SearchIndex
 from vlm_studio.store.session_facts import session_facts
@@ -46,6 +52,7 @@ from vlm_studio.tasks.documents_index import Indexer
 from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_session import DocumentSessions
 from vlm_studio.tasks.documents_terms import Rarity
+from vlm_studio.tasks.evidence import Evidence
 from vlm_studio.tasks.inspect import Inspections
 from vlm_studio.tasks.inspect_look import Looking
 from vlm_studio.tasks.live import LiveRuns
@@ -168,6 +175,35 @@ class Studio:
             self.answerer,
             self.settings.limits,
         )
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        return Evidence(
+            self.chat_store,
+            self.blobs,
+            lambda: self.answerer,
+            self.origins_of,
+            write_pack,
+            read_pack,
+            self.settings.limits,
+        )
+
+    def origins_of(self, run: RunDetails) -> dict[str, str]:
+        """Everything that decides an answer's text: hashes of weights, versions of what computes."""
+        found = {"VLM Studio": __version__, "Python": platform.python_version()}
+        for package in ("torch", "transformers", "onnxruntime", "rapidocr"):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[package] = importlib.metadata.version(package)
+        if run.how == "model":
+            engine: Any = self.engine_of(run.variant)
+            weights = getattr(getattr(engine, "loaded", None), "revision", "")
+            adapters = getattr(engine, "adapters", None)
+            found["model"] = f"{run.model} {weights}".strip()
+            found["adapter"] = adapters.key(run.variant) if adapters is not None else ""
+        tower = self.settings.assets_dir / "nano" / "tower.safetensors"
+        if run.reader == "nano" and tower.exists():
+            found["reader nano"] = hashlib.sha256(tower.read_bytes()).hexdigest()
+        return found
 
     @cached_property
     def sessions(self) -> Sessions:

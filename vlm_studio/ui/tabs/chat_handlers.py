@@ -25,6 +25,7 @@ from vlm_studio.tasks.chat_markers import marker
 from vlm_studio.tasks.chat_presets import preset
 from vlm_studio.tasks.chat_value import answer_value
 from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.tabs.sessions_handlers import download_folder
 from vlm_studio.views.chat_messages import live_html, messages_html, unanswered_html
 from vlm_studio.views.chat_tray import tray_html
 from vlm_studio.views.page_overlay import DISPLAY_WIDTH, draw_lines
@@ -226,7 +227,7 @@ def act(
     """A button of a message."""
     owner = owner_of(studio.settings, request)
     turn = str(event.turn)
-    composed, download = _same(), gr.skip()
+    composed = _same()
     if event.act == "retry":
         options = options_of(model, reader, system, temperature, top_p, penalty, longest, seed)
         studio.chats.retry(owner, turn, options)
@@ -234,6 +235,9 @@ def act(
         studio.chats.choose(owner, turn)
     elif event.act == "edit":
         composed = _closed(studio.chats.typed(owner, turn), turn)
+    elif event.act == "evidence":
+        path = studio.evidence.pack(owner, turn, download_folder())
+        return [*[gr.skip()] * (SHOWN + COMPOSED), gr.update(value=str(path), visible=True)]
     elif event.act == "view":
         place = _place(studio, owner, turn, int(event.place))
         return [
@@ -241,7 +245,7 @@ def act(
             *_looking(studio, owner, session_id, int(event.number), place),
             gr.skip(),
         ]
-    return [*render(studio, owner, session_id), *composed, download]
+    return [*render(studio, owner, session_id), *composed, gr.update(visible=False)]
 
 
 def _place(studio: Studio, owner: str, turn_id: str, place: int) -> Box | None:
