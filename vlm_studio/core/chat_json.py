@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from vlm_studio.core.answers import FinishReason, TokenEvent, TopToken, Usage
 from vlm_studio.core.chat import How, ImageText, RestsOn, RunDetails, TextLine
-from vlm_studio.core.conversation import GenParams, ImagePart, Part, TextPart, Variant
+from vlm_studio.core.conversation import GenParams, ImagePart, Part, Precision, Splitting, TextPart, Variant
 from vlm_studio.core.documents import Box, Word
 
 _DIGITS = 4
@@ -100,8 +100,16 @@ def run_of(value: Mapping[str, Any]) -> RunDetails:
 
 
 def variant_of(value: Mapping[str, Any]) -> Variant:
-    known = {k: v for k, v in value.items() if k in Variant.__dataclass_fields__}
-    return Variant(**known)
+    precision, splitting, adapter = value["precision"], value["splitting"], value["adapter"]
+    if precision not in get_args(Precision) or splitting not in get_args(Splitting):
+        raise ValueError(f"unknown precision {precision!r} or splitting {splitting!r}")
+    return Variant(
+        model_id=str(value["model_id"]),
+        precision=precision,
+        adapter=None if adapter is None else str(adapter),
+        adapter_scale=float(value["adapter_scale"]),
+        splitting=splitting,
+    )
 
 
 def params_of(value: Mapping[str, Any]) -> GenParams:
