@@ -18,6 +18,7 @@ from rapidocr import RapidOCR
 
 from vlm_studio.core.documents import Box, Line, Point
 from vlm_studio.reading.guards import has_ink, skipped_ink
+from vlm_studio.reading.light import deepen_ink, flatten_light
 from vlm_studio.reading.order import find_gutter, reading_order
 
 if TYPE_CHECKING:
@@ -53,8 +54,10 @@ class Detector:
         rgb = np.asarray(image)
         scale = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
         small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
-        even = flatten_light(small)
-        quads = self._detect(even)
+        reach = max(15, round(max(small.shape[:2]) / 40))
+        even = flatten_light(small, reach)
+        # Only the detector sees faint marks darkened: rulings and stains are not to count as ink.
+        quads = self._detect(deepen_ink(even, reach))
         if not len(quads):
             return tuple(_scaled(line, 1 / scale) for line in skipped_ink(even, ()))
         angle = page_skew(quads)
@@ -90,14 +93,6 @@ def make_rapidocr() -> Any:
     return model
 
 
-def flatten_light(rgb: np.ndarray) -> np.ndarray:
-    """The page with shadows and paper tone divided out: ink stays, paper becomes white."""
-    reach = max(15, round(max(rgb.shape[:2]) / 40)) | 1
-    paper = cv2.GaussianBlur(cv2.dilate(rgb, np.ones((7, 7), np.uint8)), (0, 0), reach / 2)
-    even = rgb.astype(np.float32) / np.maximum(paper, 20).astype(np.float32) * 255
-    return np.clip(even, 0, 255).astype(np.uint8)
-
-
 def page_skew(quads: np.ndarray) -> float:
     """Angle of the writing in radians, weighted by width; 0 where the groups do not agree."""
     across = (quads[:, 1] - quads[:, 0] + quads[:, 2] - quads[:, 3]) / 2
@@ -130,6 +125,10 @@ def _lines(quads: np.ndarray, angle: float, even: np.ndarray) -> list[Line]:
     ]
     gutter = find_gutter([g.box for g in groups], usual)
     merged = [_join(members) for members in _chains(groups, gutter, usual)]
+    bounds = [_bounds(quad) for quad, _ in merged]
+    merged = [
+        kept for kept, box in zip(merged, bounds, strict=True) if not any(_is_part(box, o) for o in bounds)
+    ]
     boxes = [_bounds(quad) for quad, _ in merged]
     lines: list[Line] = []
     limits = Box(0, 0, even.shape[1], even.shape[0])
@@ -173,6 +172,11 @@ def _split_rows(group: Group, usual: float, even: np.ndarray, back: np.ndarray) 
 def _is_blob(group: Group, usual: float, count: int) -> bool:
     """A patch much higher than the writing and hardly wider than high: the edge of the paper, a stain, a drawing."""
     return count > 3 and group.height > 3 * usual and group.right - group.left < 2 * group.height
+
+
+def _is_part(box: Box, other: Box) -> bool:
+    """A mark that lies inside another line: an accent, a descender from the row above, which is read with it."""
+    return box.intersection(other).area > 0.85 * box.area and box.height < 0.7 * other.height
 
 
 def _chains(groups: list[Group], gutter: Box | None, usual: float) -> list[list[Group]]:
