@@ -25,7 +25,7 @@ from vlm_studio import __version__
 from vlm_studio.core.chat import RunDetails
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import StoreError
-from vlm_studio.core.ports import Engine, ModelCard
+from vlm_studio.core.ports import AdapterScope, Engine, ModelCard
 from vlm_studio.core.settings import PROJECT_ROOT, Settings
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.store.adapter_store import AdapterStore
@@ -53,7 +53,7 @@ from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_session import DocumentSessions
 from vlm_studio.tasks.documents_terms import Rarity
 from vlm_studio.tasks.evidence import Evidence
-from vlm_studio.tasks.inspect import Inspections
+from vlm_studio.tasks.inspect import READ_LINE, READ_LINES, Inspections
 from vlm_studio.tasks.inspect_look import Looking
 from vlm_studio.tasks.live import LiveRuns
 from vlm_studio.tasks.sessions import Sessions
@@ -194,15 +194,16 @@ class Studio:
         for package in ("torch", "transformers", "onnxruntime", "rapidocr"):
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found[package] = importlib.metadata.version(package)
-        if run.how == "model":
-            engine: Any = self.engine_of(run.variant)
-            weights = getattr(getattr(engine, "loaded", None), "revision", "")
-            adapters = getattr(engine, "adapters", None)
-            found["model"] = f"{run.model} {weights}".strip()
-            found["adapter"] = adapters.key(run.variant) if adapters is not None else ""
-        tower = self.settings.assets_dir / "nano" / "tower.safetensors"
-        if run.reader == "nano" and tower.exists():
-            found["reader nano"] = hashlib.sha256(tower.read_bytes()).hexdigest()
+        nano = self.settings.assets_dir / "nano"
+        if run.model == "idefics2-nano" or run.reader == "nano":
+            for path in sorted(nano.glob("*.safetensors")):
+                found[f"nano/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if run.how == "model" and run.model != "idefics2-nano":
+            spec = importlib.import_module("vlm_studio.model.catalog").SPECS.get(run.model)
+            found[run.model] = spec.source.revision if spec else "not a model of this app"
+        if run.variant.adapter is not None:
+            adapters = getattr(self.engine_of(run.variant), "adapters", None)
+            found[f"adapter {run.variant.adapter}"] = adapters.key(run.variant) if adapters else ""
         return found
 
     @cached_property
@@ -218,6 +219,7 @@ class Studio:
             self.settings.limits,
         )
         made.contents["chat"] = lambda owner, session_id: self.chats.entries(owner, session_id)
+        made.checks["chat"] = lambda owner, session_id: self.chats.verify(owner, session_id)
         return made
 
     @cached_property
@@ -286,7 +288,28 @@ class Studio:
     @cached_property
     def engines(self) -> Any:
         """The `EngineShelf`: every model that can be chosen, each loaded at its first use."""
-        return lazily("vlm_studio.model.shelf", "EngineShelf")(self.settings)
+        return lazily("vlm_studio.model.shelf", "EngineShelf")(self.settings, self._adapters_of)
+
+    @property
+    def shipped_adapters(self) -> tuple[str, ...]:
+        """Adapters of nano that come with the app."""
+        folder = self.settings.assets_dir / "nano" / "adapters"
+        return tuple(sorted(path.parent.name for path in folder.glob("*/adapter_config.json")))
+
+    def _adapters_of(self, loaded: Any) -> AdapterScope:
+        """The adapters that a loaded model may wear: those that ship with nano, and kept ones by their id."""
+        folder = self.settings.assets_dir / "nano" / "adapters"
+
+        def files(name: str) -> tuple[dict[str, Any], bytes]:
+            if name in self.shipped_adapters:
+                read: tuple[dict[str, Any], bytes] = lazily("vlm_studio.model.adapter_file", "read_folder")(
+                    folder / name
+                )
+                return read
+            return self.adapter_store.trusted_files(name)[1:]
+
+        made: AdapterScope = lazily("vlm_studio.model.adapters", "AdapterShelf")(loaded.model, files)
+        return made
 
     @cached_property
     def tracer(self) -> Any:
@@ -310,7 +333,14 @@ class Studio:
             self.blobs,
             self.live,
             self.settings.limits,
+            self._inspecting_with,
         )
+
+    def _inspecting_with(self, question: str) -> Variant:
+        """nano reads with its reading adapter; any other question goes to the model as it is."""
+        name = self.engine.card.name
+        reads = name == "idefics2-nano" and question in {"", READ_LINE, READ_LINES}
+        return Variant(name, adapter="reading" if reads and "reading" in self.shipped_adapters else None)
 
     @cached_property
     def looking(self) -> Looking:

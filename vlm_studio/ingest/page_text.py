@@ -25,6 +25,11 @@ _WORD_FLAGS = ~1
 """Without TEXT_PRESERVE_LIGATURES: the one character ﬁ is what people search for as fi."""
 
 
+Span = tuple[float, float, float, float, float, bool, bool]
+"""x0, y0, x1, y1, size, whether bold, whether nearly white."""
+ROW = 12.0
+
+
 def read(pymupdf: Any, page: Any) -> dict[str, Any]:
     """``words`` as [x0, y0, x1, y1, text, line, size, bold], how many were ``hidden``, the share of the
     page that pictures cover (``pictured``, 0..1), and whether it shows nothing at all (``blank``)."""
@@ -53,23 +58,25 @@ def read(pymupdf: Any, page: Any) -> dict[str, Any]:
     }
 
 
-def _spans(pymupdf: Any, page: Any) -> list[tuple[float, float, float, float, float, bool, bool]]:
-    """Boxes of runs of one style: x0, y0, x1, y1, size, whether bold, whether nearly white."""
+def _spans(pymupdf: Any, page: Any) -> dict[int, list[Span]]:
+    """Runs of one style by the rows of ROW points that they touch."""
     flags = pymupdf.TEXTFLAGS_DICT & ~pymupdf.TEXT_PRESERVE_IMAGES
-    found = []
+    found: dict[int, list[Span]] = {}
     for block in page.get_text("dict", flags=flags)["blocks"]:
         for line in block.get("lines", ()):
             for span in line["spans"]:
                 colour = span["color"]
                 white = min((colour >> 16) & 255, (colour >> 8) & 255, colour & 255) >= NEARLY_WHITE
                 bold = bool(span["flags"] & BOLD) or "bold" in span["font"].casefold()
-                found.append((*span["bbox"], span["size"], bold, white))
+                made = (*span["bbox"], span["size"], bold, white)
+                for row in range(int(made[1] // ROW), int(made[3] // ROW) + 1):
+                    found.setdefault(row, []).append(made)
     return found
 
 
-def _style(spans: list[Any], x: float, y: float, height: float) -> tuple[float, bool, bool]:
+def _style(spans: dict[int, list[Span]], x: float, y: float, height: float) -> tuple[float, bool, bool]:
     """Size, bold and nearly white of the span that holds a point."""
-    for x0, y0, x1, y1, size, bold, white in spans:
+    for x0, y0, x1, y1, size, bold, white in spans.get(int(y // ROW), ()):
         if x0 <= x <= x1 and y0 <= y <= y1:
             return size, bold, white
     return height, False, False

@@ -167,6 +167,13 @@ class PdfFile:
         )
         return PdfPage(index, image, int(header["width"]), int(header["height"]), float(header["dpi"]), words)
 
+    def unlocked(self) -> bytes:
+        """The file without its encryption, so that it can be opened later without the password."""
+        with self._lock:
+            if self._child is None:
+                self._open()
+            return self._answer({"op": "unlocked"}, b"", _START_SECONDS, "unlocking it")[1]
+
     def text(self, index: int) -> PdfText:
         """What can be read on page `index` (0-based) without a reader; quick, nothing is kept of its image."""
         header, _ = self._ask({"op": "text", "index": index})

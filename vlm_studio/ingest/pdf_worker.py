@@ -59,6 +59,10 @@ class Worker:
             return {"state": "password", "pages": 0}, b""
         return {"state": "open", "pages": self.document.page_count}, b""
 
+    def do_unlocked(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """The document without its encryption."""
+        return {}, self.document.tobytes(encryption=self.pymupdf.PDF_ENCRYPT_NONE, garbage=0)
+
     def do_page(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Image of a page within a pixel budget, and its words in that image's pixels."""
         page = self.document[request["index"]]

@@ -51,7 +51,9 @@ class DocumentStore:
         """In the order they were added. Raises NotFound."""
         self.sessions.get(owner, session_id)
         with self.database.read() as db:
-            rows = db.execute(f"{_DOCUMENT} WHERE session.id = ? ORDER BY asset.ord", (session_id,)).fetchall()
+            rows = db.execute(
+                f"{_DOCUMENT} WHERE session.id = ? ORDER BY asset.ord", (session_id,)
+            ).fetchall()
         return tuple(KeptDocument(*row) for row in rows)
 
     def document(self, owner: str, document_id: str) -> KeptDocument:
@@ -99,7 +101,9 @@ class DocumentStore:
     def missing_page(self, document_id: str) -> int | None:
         """The first page (0-based) that is not taken in yet."""
         with self.database.read() as db:
-            rows = db.execute("SELECT idx FROM document_page WHERE document_id = ?", (document_id,)).fetchall()
+            rows = db.execute(
+                "SELECT idx FROM document_page WHERE document_id = ?", (document_id,)
+            ).fetchall()
             total = db.execute("SELECT pages FROM document WHERE id = ?", (document_id,)).fetchone()
         there = {int(row[0]) for row in rows}
         return next((i for i in range(int(total[0]) if total else 0) if i not in there), None)
@@ -158,7 +162,9 @@ class DocumentStore:
         """Oldest first. Raises NotFound."""
         self.sessions.get(owner, session_id)
         with self.database.read() as db:
-            rows = db.execute(f"{_TURN} WHERE session_id = ? ORDER BY created_at, id", (session_id,)).fetchall()
+            rows = db.execute(
+                f"{_TURN} WHERE session_id = ? ORDER BY created_at, id", (session_id,)
+            ).fetchall()
         return tuple(map(_turn, rows))
 
 

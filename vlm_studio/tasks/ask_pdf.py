@@ -20,12 +20,13 @@ from vlm_studio.core.passages import PageText, PageWord, Passage
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.pdf import TEXT_LAYER, PdfFile
 from vlm_studio.ingest.upload import make_asset, open_pages
-from vlm_studio.tasks.documents_answer import Evidence, answer
+from vlm_studio.tasks.documents_answer import Found, answer
 from vlm_studio.tasks.documents_passages import boxes_of, passages_of
 from vlm_studio.tasks.documents_quality import layer_is_good
-from vlm_studio.tasks.documents_question import understand
+from vlm_studio.tasks.documents_question import Question, understand
 from vlm_studio.tasks.documents_rank import Corpus, Similar
 from vlm_studio.tasks.documents_terms import Rarity, Thesaurus
+from vlm_studio.tasks.documents_weigh import Evidence
 from vlm_studio.tasks.transcribe import PageRead, Transcriber
 
 READ_DPI = 200.0
@@ -42,6 +43,8 @@ class AskedDocument:
 
     name: str
     pages: tuple[PageText, ...]
+    id: str = ""
+    """Of the kept document; empty where it is not kept."""
 
 
 class PageReader:
@@ -132,6 +135,9 @@ class Scope:
         )
 
 
+EVERYTHING = Scope()
+
+
 class Documents:
     """Documents taken in, ready to be asked any number of questions."""
 
@@ -144,17 +150,23 @@ class Documents:
         self.corpus = Corpus(self.passages, [d.name for d in documents], read, rarity, Thesaurus())
         self._pages = {(i, page.index): page for i, d in enumerate(documents) for page in d.pages}
 
-    def ask(self, text: str, scope: Scope = Scope()) -> DocumentAnswer:
+    def find(self, text: str, scope: Scope = EVERYTHING) -> tuple[Question, Found]:
+        """Raises InvalidRequest for an empty question."""
+        question = understand(text, self.rarity)
+        return question, answer(self.corpus, question, scope.holds, self.similar)
+
+    def ask(self, text: str, scope: Scope = EVERYTHING) -> DocumentAnswer:
         """Raises InvalidRequest for an empty question."""
         started = time.monotonic()
-        question = understand(text, self.rarity)
-        found = answer(self.corpus, question, scope.holds, self.similar)
-        citations = tuple(self._cited(evidence) for evidence in found.evidence)
+        _, found = self.find(text, scope)
+        citations = tuple(self.cited(evidence) for evidence in found.evidence)
         return DocumentAnswer(found.text, bool(citations), citations, time.monotonic() - started, found.why)
 
-    def _cited(self, evidence: Evidence) -> Citation:
+    def cited(self, evidence: Evidence) -> Citation:
         first = evidence.passages[0]
         document = self.documents[first.document]
         page = self._pages[first.document, first.page]
         boxes = [box for p in evidence.passages for box in boxes_of(page, p.words, whole_row=bool(p.cells))]
-        return Citation(document.name, str(first.document), first.page, evidence.quote, tuple(boxes))
+        return Citation(
+            document.name, document.id or str(first.document), first.page, evidence.quote, tuple(boxes)
+        )

@@ -23,6 +23,8 @@ PARAGRAPH_GAP = 0.75
 HEADING_WORDS = 16
 
 _BULLET = re.compile(r"^(?:[•◦▪‣●○■–—*-]|[-–]\s|\(?\d{1,2}[.)]|\(?[a-z][.)])$")
+_LEADER = re.compile(r"[.·…_‥]*")
+"""The dots between an entry of a table of contents and its page."""
 _NUMBERED = re.compile(
     r"^(?:\d{1,2}(?:\.\d{1,2})*\.?|[IVX]+\.|[A-Z]\.|§\s?\d+|article|section|chapter|chapitre|annexe|appendix)$",
     re.IGNORECASE,
@@ -79,7 +81,7 @@ def lay_out(page: PageText, skip: frozenset[int] = frozenset()) -> tuple[Block, 
 def _fragments(page: PageText, skip: frozenset[int]) -> list[Fragment]:
     lines: dict[int, list[int]] = {}
     for place, word in enumerate(page.words):
-        if place not in skip and word.text.strip():
+        if place not in skip and not _LEADER.fullmatch(word.text.strip()):
             lines.setdefault(word.line, []).append(place)
     found = []
     for members in lines.values():

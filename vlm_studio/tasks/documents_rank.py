@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.core.passages import Passage
 from vlm_studio.tasks.documents_question import Question, Term
-from vlm_studio.tasks.documents_terms import STOP, Rarity, Thesaurus, alternatives, tokens
+from vlm_studio.tasks.documents_terms import STOP, Rarity, Thesaurus, Vocabulary, tokens
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Corpus:
     rarity: Rarity
     thesaurus: Thesaurus
     entries: list[_Entry] = field(default_factory=list)
+    _vocabulary: Vocabulary = field(init=False)
     _places: dict[tuple[int, int], int] = field(default_factory=dict)
     holders: dict[str, set[int]] = field(default_factory=dict)
     """Word to the places of passages that hold it or have it around them."""
@@ -90,6 +91,7 @@ class Corpus:
             self.entries.append(_Entry(own, around))
             for word in (*own, *around):
                 self.holders.setdefault(word, set()).add(place)
+        self._vocabulary = Vocabulary(self.holders, self.thesaurus, self.read)
 
     def _titles(self) -> list[set[str]]:
         found = [
@@ -120,10 +122,7 @@ class Corpus:
 
     def matches(self, question: Question) -> dict[str, dict[str, float]]:
         """Each of the question's words to the words of the documents that stand for it."""
-        return {
-            term.word: alternatives(term.word, self.holders, self.thesaurus, self.read)
-            for term in question.terms
-        }
+        return {term.word: self._vocabulary.alternatives(term.word) for term in question.terms}
 
     def weights(self, question: Question, matches: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """How much each word tells: by its rarity in the language and in these documents."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import os.path
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from vlm_studio.core.folding import fold
 from vlm_studio.tasks.documents_synonyms import groups
@@ -99,6 +99,7 @@ def number_key(text: str) -> str:
     return bare.lstrip("0") or "0"
 
 
+@lru_cache(100_000)
 def stem(word: str) -> str:
     """Without the ending of the plural, past and gerund; irregular forms by a short list."""
     word = _IRREGULAR.get(word, word)
@@ -118,6 +119,7 @@ def _undoubled(word: str) -> str:
     return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls" else word
 
 
+@lru_cache(100_000)
 def root(word: str) -> str:
     """What words of one family share: apply, applicant and application."""
     short = stem(word)
@@ -126,15 +128,6 @@ def root(word: str) -> str:
             short = short[: -len(ending)]
             break
     return short[:-1] if len(short) > 4 and short[-1] in "iey" else short
-
-
-def _share_beginning(own: str, candidate: str) -> bool:
-    """Audited and auditor: most of both words is the same."""
-    if len(own) < 5 or candidate[:5] != own[:5]:
-        return False
-    other = root(candidate)
-    shared = len(os.path.commonpath([own, other]))
-    return shared >= 5 and shared >= 0.7 * max(len(own), len(other))
 
 
 class Thesaurus:
@@ -182,33 +175,60 @@ class Rarity:
         return 1.25 if level is None else min(1.2, max(0.2, (level - 240) / 300))
 
 
-def alternatives(word: str, vocabulary: Iterable[str], thesaurus: Thesaurus, read: bool) -> dict[str, float]:
-    """The words of `vocabulary` that stand for `word` (all folded), with what each brings.
+def _same(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
 
-    `read`: the text comes from a reader, so that one slip in a word is pardoned.
-    """
-    own_stem, own_root = stem(word), root(word)
-    others = thesaurus.of(word)
-    found: dict[str, float] = {}
-    digits = word[:1].isdigit()
-    for candidate in vocabulary:
-        if candidate == word:
-            found[candidate] = EXACT
-            continue
-        if digits or candidate[:1].isdigit():
-            continue
-        other = stem(candidate)
-        if other == own_stem:
-            found[candidate] = STEM
-        elif other in others:
-            found[candidate] = SYNONYM
-        elif len(own_root) >= 4 and root(candidate) == own_root:
-            found[candidate] = ROOT
-        elif _share_beginning(own_root, candidate):
-            found[candidate] = PREFIX
-        elif (len(word) >= 5 and abs(len(word) - len(candidate)) <= 2 and candidate[0] == word[0]) or (
-            read and len(word) >= 5
-        ):
-            if fuzz.ratio(word, candidate) >= (80 if read else 88):
-                found[candidate] = FUZZY
-    return found
+
+class Vocabulary:
+    """The words of some documents, so that those that stand for a word of a question are found at once."""
+
+    def __init__(self, words: Iterable[str], thesaurus: Thesaurus, read: bool) -> None:
+        """`words`: folded. `read`: the text comes from a reader, so that one slip in a word is pardoned."""
+        self.thesaurus, self.read = thesaurus, read
+        self._words = frozenset(words)
+        self._stems: dict[str, list[str]] = {}
+        self._roots: dict[str, list[str]] = {}
+        self._beginnings: dict[str, set[str]] = {}
+        self._lengths: dict[int, list[str]] = {}
+        for word in self._words:
+            if word[:1].isdigit():
+                continue
+            short = root(word)
+            self._stems.setdefault(stem(word), []).append(word)
+            self._roots.setdefault(short, []).append(word)
+            self._beginnings.setdefault(short[:5], set()).add(short)
+            self._lengths.setdefault(len(word), []).append(word)
+
+    def alternatives(self, word: str) -> dict[str, float]:
+        """The words that stand for `word` (folded), with what each brings."""
+        found: dict[str, float] = {}
+        if word[:1].isdigit():
+            return {word: EXACT} if word in self._words else {}
+        if len(word) >= 5:
+            self._add_slips(word, found)
+        short = root(word)
+        if len(short) >= 5:
+            for other in self._beginnings.get(short[:5], ()):
+                shared = sum(1 for _ in itertools.takewhile(_same, zip(short, other, strict=False)))
+                if shared >= 0.7 * max(len(short), len(other)):
+                    # Audited and auditor: most of both words is the same.
+                    found.update(dict.fromkeys(self._roots[other], PREFIX))
+        for other in self.thesaurus.of(word):
+            found.update(dict.fromkeys(self._stems.get(other, ()), SYNONYM))
+        if len(short) >= 4:
+            found.update(dict.fromkeys(self._roots.get(short, ()), ROOT))
+        found.update(dict.fromkeys(self._stems.get(stem(word), ()), STEM))
+        if word in self._words:
+            found[word] = EXACT
+        return found
+
+    def _add_slips(self, word: str, found: dict[str, float]) -> None:
+        """Words with a slip or two: any where a reader read, else only where the first letter is right."""
+        for length in range(len(word) - 2, len(word) + 3):
+            near = self._lengths.get(length, [])
+            cutoff = 80 if self.read else 88
+            for other, _, _ in process.extract(
+                word, near, scorer=fuzz.ratio, score_cutoff=cutoff, limit=None
+            ):
+                if self.read or other[0] == word[0]:
+                    found[other] = FUZZY

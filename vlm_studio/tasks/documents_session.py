@@ -1,0 +1,273 @@
+"""Documents that are kept and asked: files come in, are taken in in the background, and answer questions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from vlm_studio.core.answers import DocumentAnswer
+from vlm_studio.core.asked import AskedTurn, KeptDocument
+from vlm_studio.core.documents import Asset
+from vlm_studio.core.errors import InvalidRequest, NotFound, PasswordNeeded, StudioError
+from vlm_studio.core.ids import new_id, utc_now
+from vlm_studio.core.passages import PageText
+from vlm_studio.core.sessions import JobState, Session, SessionKind
+from vlm_studio.core.settings import Limits
+from vlm_studio.ingest.pdf import PdfFile
+from vlm_studio.ingest.upload import make_asset
+from vlm_studio.tasks.ask_pdf import AskedDocument, Documents, Scope
+from vlm_studio.tasks.documents_followup import completed, leans_back
+from vlm_studio.tasks.documents_index import Indexer, page_image
+from vlm_studio.tasks.documents_question import understand
+from vlm_studio.tasks.documents_rank import Similar
+from vlm_studio.tasks.documents_scope import pages_of
+from vlm_studio.tasks.documents_stance import PageStance, stances
+
+DISPLAY_DPI = 130.0
+KEPT_SESSIONS, KEPT_IMAGES = 4, 24
+"""Sessions whose passages, and pages whose pictures, stay in memory."""
+
+
+class SessionRows(Protocol):
+    def create(self, owner: str, kind: SessionKind, title: str) -> Session: ...
+    def get(self, owner: str, session_id: str) -> Session: ...
+
+
+class DocumentRows(Protocol):
+    def add(self, owner: str, session_id: str, asset: Asset, pages: int) -> KeptDocument: ...
+    def documents(self, owner: str, session_id: str) -> tuple[KeptDocument, ...]: ...
+    def document(self, owner: str, document_id: str) -> KeptDocument: ...
+    def remove(self, owner: str, document_id: str) -> None: ...
+    def set_state(
+        self, document_id: str, state: JobState, message: str = "", only_from: Sequence[JobState] = ()
+    ) -> bool: ...
+    def pages(self, owner: str, document_id: str) -> tuple[PageText, ...]: ...
+    def add_turn(self, owner: str, session_id: str, turn: AskedTurn) -> None: ...
+    def turns(self, owner: str, session_id: str) -> tuple[AskedTurn, ...]: ...
+
+
+class Blobs(Protocol):
+    def put(self, data: bytes, mime: str) -> str: ...
+    def read(self, owner: str, sha256: str) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsTaken:
+    """What became of the files of one upload."""
+
+    session_id: str
+    documents: int
+    problems: tuple[str, ...]
+    """A sentence for each file that could not be used."""
+    wants_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """What one document answers, where the same was asked of each."""
+
+    document: KeptDocument
+    answer: DocumentAnswer
+
+
+class DocumentSessions:
+    """The Documents tab's and the API's use cases. Every method takes the owner of the rows."""
+
+    def __init__(
+        self,
+        sessions: SessionRows,
+        store: DocumentRows,
+        blobs: Blobs,
+        indexer: Indexer,
+        limits: Limits,
+        similar: Similar | None,
+    ) -> None:
+        self.sessions, self.store, self.blobs = sessions, store, blobs
+        self.indexer, self.limits, self.similar = indexer, limits, similar
+        self._asked: OrderedDict[tuple[str, str], tuple[object, Documents]] = OrderedDict()
+        self._images: OrderedDict[tuple[str, int], Image.Image] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add_files(
+        self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]], password: str = ""
+    ) -> DocumentsTaken:
+        """Keep files in a session (a new one where `session_id` is empty) and begin to take them in.
+
+        Returns once they are opened; a file that cannot be used does not stop the others. Raises NotFound
+        for somebody else's session, InvalidRequest for too many files, StoreError.
+        """
+        if len(files) > self.limits.upload_files:
+            raise InvalidRequest(
+                f"{len(files)} files at once are too many.", f"Send up to {self.limits.upload_files}."
+            )
+        problems: list[str] = []
+        count, locked = 0, False
+        for name, data in files:
+            try:
+                asset, content, pages = self._opened(name, data, password)
+                self.blobs.put(content, asset.mime)
+                if not session_id:
+                    session_id = self.sessions.create(owner, "documents", asset.filename).id
+                self.store.add(owner, session_id, asset, pages)
+                count += 1
+            except NotFound:
+                raise
+            except StudioError as problem:
+                locked = locked or isinstance(problem, PasswordNeeded)
+                problems.append(str(problem))
+        self.indexer.start()
+        return DocumentsTaken(session_id, count, tuple(problems), locked)
+
+    def _opened(self, name: str, data: bytes, password: str) -> tuple[Asset, bytes, int]:
+        """The file as it is kept (an encrypted PDF unlocked) and how many pages it has."""
+        asset = make_asset(data, name, self.limits)
+        if asset.mime != "application/pdf":
+            return asset, data, 1
+        with PdfFile(data, asset.filename, self.limits, password) as pdf:
+            pages = pdf.page_count
+            if password:
+                data = pdf.unlocked()
+                asset = make_asset(data, name, self.limits)
+        return asset, data, pages
+
+    def documents(self, owner: str, session_id: str) -> tuple[KeptDocument, ...]:
+        return self.store.documents(owner, session_id)
+
+    def pause(self, owner: str, document_id: str) -> None:
+        self._set(owner, document_id, "paused", ("queued", "running"))
+
+    def resume(self, owner: str, document_id: str) -> None:
+        """Go on with a paused, cancelled or failed one."""
+        self._set(owner, document_id, "queued", ("paused", "cancelled", "failed"))
+        self.indexer.start()
+
+    def cancel(self, owner: str, document_id: str) -> None:
+        """Stop taking it in; the pages that are there can be asked."""
+        self._set(owner, document_id, "cancelled", ("queued", "running", "paused"))
+
+    def remove(self, owner: str, document_id: str) -> None:
+        self.store.remove(owner, document_id)
+
+    def _set(self, owner: str, document_id: str, state: JobState, only_from: Sequence[JobState]) -> None:
+        self.store.document(owner, document_id)
+        self.store.set_state(document_id, state, "", only_from)
+
+    def turns(self, owner: str, session_id: str) -> tuple[AskedTurn, ...]:
+        return self.store.turns(owner, session_id)
+
+    def ask(
+        self, owner: str, session_id: str, text: str, chosen: Sequence[str] = (), pages: str = ""
+    ) -> AskedTurn:
+        """Ask the documents of a session, or the `chosen` ones (ids), and keep question and answer.
+
+        Raises InvalidRequest for an empty question, a bad page range, or while no page is taken in yet.
+        """
+        asked = self._ready(owner, session_id)
+        search = self._completed(owner, session_id, text, asked)
+        answer = asked.ask(search, self._scope(asked, chosen, pages))
+        turn = AskedTurn(new_id(), text.strip(), search, answer, tuple(chosen), pages, utc_now())
+        self.store.add_turn(owner, session_id, turn)
+        return turn
+
+    def _completed(self, owner: str, session_id: str, text: str, asked: Documents) -> str:
+        question = understand(text, asked.rarity, self.limits.question_chars)
+        before = self.store.turns(owner, session_id)
+        if not before or not leans_back(question):
+            return question.text
+        return completed(question, understand(before[-1].asked_as, asked.rarity))
+
+    def ask_each(self, owner: str, session_id: str, text: str, pages: str = "") -> tuple[DocumentRow, ...]:
+        """The same question of every document by itself. Nothing is kept."""
+        asked = self._ready(owner, session_id)
+        found = []
+        for document in self.store.documents(owner, session_id):
+            if document.id in self._ids(asked):
+                scope = self._scope(asked, (document.id,), pages)
+                found.append(DocumentRow(document, asked.ask(text, scope)))
+        return tuple(found)
+
+    def stances(self, owner: str, session_id: str, turn_id: str) -> tuple[PageStance, ...]:
+        """Which pages agree with a kept answer, differ, or are silent. Raises NotFound."""
+        turn = next((t for t in self.store.turns(owner, session_id) if t.id == turn_id), None)
+        if turn is None:
+            raise NotFound("There is no such question.", "It may have been deleted.")
+        asked = self._ready(owner, session_id)
+        return stances(asked, turn.asked_as, self._scope(asked, turn.documents, turn.pages))
+
+    def image(self, owner: str, document_id: str, index: int) -> Image.Image:
+        """A page as it is displayed, at DISPLAY_DPI. Raises NotFound, UserInputError."""
+        document = self.store.document(owner, document_id)
+        if not 0 <= index < document.pages:
+            raise NotFound(f"{document.name} has no page {index + 1}.", f"It has {document.pages}.")
+        with self._lock:
+            if (document_id, index) in self._images:
+                self._images.move_to_end((document_id, index))
+                return self._images[document_id, index]
+        data = self.blobs.read(owner, document.sha256)
+        image = page_image(data, document, index, self.limits, DISPLAY_DPI)
+        with self._lock:
+            self._images[document_id, index] = image
+            while len(self._images) > KEPT_IMAGES:
+                self._images.popitem(last=False)
+        return image
+
+    def page(self, owner: str, document_id: str, index: int) -> PageText | None:
+        """The words of a page, where it is taken in."""
+        return next((p for p in self.store.pages(owner, document_id) if p.index == index), None)
+
+    def _ready(self, owner: str, session_id: str) -> Documents:
+        """What is taken in so far, ready to be asked."""
+        kept = self.store.documents(owner, session_id)
+        stamp = tuple((d.id, d.done) for d in kept)
+        with self._lock:
+            found = self._asked.get((owner, session_id))
+        if found is not None and found[0] == stamp:
+            return found[1]
+        asked = [
+            AskedDocument(document.name, self.store.pages(owner, document.id), document.id)
+            for document in kept
+            if document.done
+        ]
+        if not asked:
+            raise InvalidRequest(
+                "No page is taken in yet.", "Wait a moment, or add a document." if kept else "Add a document."
+            )
+        made = Documents(asked, self.indexer.rarity, self.similar)
+        with self._lock:
+            self._asked[owner, session_id] = (stamp, made)
+            self._asked.move_to_end((owner, session_id))
+            while len(self._asked) > KEPT_SESSIONS:
+                self._asked.popitem(last=False)
+        return made
+
+    @staticmethod
+    def _ids(asked: Documents) -> dict[str, int]:
+        return {document.id: number for number, document in enumerate(asked.documents)}
+
+    def _scope(self, asked: Documents, chosen: Sequence[str], pages: str) -> Scope:
+        places = self._ids(asked)
+        # An id that is not there any more would otherwise widen the question to all.
+        documents = frozenset(places.get(document_id, -1) for document_id in chosen)
+        return Scope(documents, frozenset(pages_of(pages) or ()))
+
+
+def as_csv(rows: Sequence[DocumentRow]) -> bytes:
+    """A line for each document. Cells that a spreadsheet would take for formulas are quoted."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["document", "answer", "found", "page", "quote"])
+    for row in rows:
+        first = row.answer.citations[0] if row.answer.citations else None
+        cells = [
+            row.document.name, row.answer.text, "yes" if row.answer.found else "no",
+            str(first.page_index + 1) if first else "", first.quote if first else "",
+        ]  # fmt: skip
+        writer.writerow(["'" + cell if cell[:1] in "=+-@\t\r" and cell else cell for cell in cells])
+    return ("\ufeff" + buffer.getvalue()).encode("utf-8")
