@@ -20,9 +20,10 @@ from vlm_studio.core.chat import ChatImage, ChatTurn, Draft, ImageText, RunDetai
 from vlm_studio.core.chat_json import params_of, variant_of
 from vlm_studio.core.conversation import ImagePart, Part, TextPart, Turn
 from vlm_studio.core.documents import Box
-from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
+from vlm_studio.core.errors import DamagedFile, InvalidRequest, NotFound, StudioError
 from vlm_studio.core.sessions import Session, SessionKind
 from vlm_studio.core.settings import Limits
+from vlm_studio.ingest.images import open_image
 from vlm_studio.ingest.upload import open_pages
 from vlm_studio.tasks.chat_answer import Answerer, Composed, Context, Options, Said, Told
 from vlm_studio.tasks.chat_markers import parts_of, written
@@ -259,6 +260,22 @@ class Chats:
                 who += f" (version {turn.version + 1} of {len(turn.versions)})"
             parts = turn.turn.parts or (TextPart("Stopped before the first word."),)
             yield Entry(who, parts)
+
+    def verify(self, owner: str, session_id: str) -> None:
+        """Look at an imported conversation as it will be shown. Raises DamagedFile or another StudioError."""
+        for image in self.rows.images(owner, session_id):
+            size = open_image(self.blobs.read(owner, image.sha256), image.name, self.limits).size
+            if size != (image.width_px, image.height_px):
+                raise DamagedFile("An image of a chat is not of the size it says.", "Export it again.")
+        turns = {turn.id: turn for turn in self.rows.all_turns(owner, session_id)}
+        for turn in turns.values():
+            above, at = set(), turn
+            while at.parent_id is not None:
+                above.add(at.id)
+                if at.parent_id not in turns or at.parent_id in above:
+                    raise DamagedFile("The messages of a chat do not follow each other.", "Export it again.")
+                at = turns[at.parent_id]
+        self.options(owner, session_id)
 
     def _check(self, text: str, options: Options) -> None:
         if len(text) > self.limits.question_chars:

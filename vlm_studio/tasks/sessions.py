@@ -143,6 +143,8 @@ class Sessions:
         self.archives, self.copies, self.facts, self.limits = archives, copies, facts, limits
         self.contents: dict[str, Contents] = {"transcribe": self._pages_of}
         """By kind of session; a kind without its own is exported by what the search knows of it."""
+        self.checks: dict[str, Callable[[str, str], object]] = {}
+        """By kind: looks at an imported session (owner, id) as the app will; raises where it cannot be used."""
 
     def list(
         self,
@@ -319,6 +321,9 @@ class Sessions:
             self.transcripts.reading(owner, kept.id)
             for line in self.transcripts.lines(owner, kept.id):
                 self.transcripts.versions(owner, line.id)
+        check = self.checks.get(self.sessions.get(owner, session_id).kind)
+        if check is not None:
+            check(owner, session_id)
 
 
 def _check_picture(data: bytes, kept: KeptPage, limits: Limits) -> None:
