@@ -114,9 +114,9 @@ class Inspections:
         blobs: Blobs,
         live: LiveRuns,
         limits: Limits,
-        variant: Callable[[], Variant] = Variant,
+        variant: Callable[[str], Variant] = lambda _: Variant(),
     ) -> None:
-        """`models`, `finder` are made at first use; `variant` is what to ask with where nobody chose."""
+        """`models`, `finder` are made at first use; `variant` is what to put a question with where nobody chose."""
         self._models, self._finder, self._variant = models, finder, variant
         self.sessions, self.rows, self.blobs = sessions, rows, blobs
         self.live, self.limits = live, limits
@@ -213,7 +213,7 @@ class Inspections:
         def work(cancel: CancelToken) -> Iterator[object]:
             yield Step("Waking the model ...", 0.02)
             given = self._fed(owner, page_id, lines)
-            yield from self._work(owner, kept, given, question.strip(), variant or self._variant(), cancel)
+            yield from self._work(owner, kept, given, question.strip(), variant or self._variant(question.strip()), cancel)
 
         return self.live.start(f"inspect-{session_id}", owner, work)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from vlm_studio.core.errors import InvalidRequest
-from vlm_studio.core.traces import Honesty
+from vlm_studio.core.traces import Honesty, WordSource
 from vlm_studio.tasks.inspect_look import Chosen, Look
 from vlm_studio.trace import maps
 
@@ -36,11 +37,10 @@ def walk(look: Look) -> tuple[WalkStep, ...]:
     return (_crops(look), _patches(look), _tokens(look), _word(look), _belief(look))
 
 
-def word_to_follow(look: Look) -> int:
-    """The longest of the words that were read from the picture, or of all where none was."""
-    words = look.inspection.words
+def word_to_follow(words: Sequence[WordSource]) -> int:
+    """The longest of the words that were read from the picture, or of all where none was; -1 where there is none."""
     read = [i for i, word in enumerate(words) if word.source == "read"] or list(range(len(words)))
-    return max(read, key=lambda i: len(words[i].text))
+    return max(read, key=lambda i: len(words[i].text), default=-1)
 
 
 def outcome(found: Honesty) -> int:
@@ -108,7 +108,7 @@ def _tokens(look: Look) -> WalkStep:
 
 
 def _word(look: Look) -> WalkStep:
-    index = word_to_follow(look)
+    index = word_to_follow(look.inspection.words)
     word = look.inspection.words[index]
     third = _third(look, index)
     return WalkStep(
@@ -139,7 +139,7 @@ def _third(look: Look, index: int) -> int:
 
 
 def _belief(look: Look) -> WalkStep:
-    word = look.inspection.words[word_to_follow(look)]
+    word = look.inspection.words[word_to_follow(look.inspection.words)]
     return WalkStep(
         "Do you believe the picture?",
         "A map is a claim. The test: paint over the hot fifth of what the model was fed, and ask again. Then the same with "

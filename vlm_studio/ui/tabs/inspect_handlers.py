@@ -17,6 +17,7 @@ from vlm_studio.studio import Studio
 from vlm_studio.tasks.inspect import Inspected, Step
 from vlm_studio.tasks.inspect_look import Checked, Look
 from vlm_studio.tasks.inspect_tokens import crop_tokens, tokens_of_pixels
+from vlm_studio.tasks.inspect_walk import word_to_follow
 from vlm_studio.tasks.live import LiveRun
 from vlm_studio.ui.shared import owner_of
 from vlm_studio.ui.tabs import inspect_pictures as pictures
@@ -125,7 +126,7 @@ def _watch(studio: Studio, owner: str, view: View, run: LiveRun[object]) -> Iter
             yield fill(status=status_html(told, event.share), stop=gr.update(visible=True))
         elif isinstance(event, Inspected):
             made = event.inspection
-            word = next((i for i, w in enumerate(made.words) if w.source == "read"), 0 if made.words else -1)
+            word = word_to_follow(made.words)
             fresh = replace(view, inspection_id=made.id, of="answer", word=word, token=-1, crop=0, region=())
             told = f"Answered in {made.seconds:.1f} s, looked into in {made.trace_seconds:.1f} s more."
             yield render(studio, owner, fresh, status_html(" ".join((told, *made.notes)), None))
@@ -181,7 +182,7 @@ def _view_of(studio: Studio, owner: str, view: View, inspection_id: str) -> View
     page = ids.index(fed.page_id)
     lines = [line.box for line in studio.inspections.lines(owner, fed.page_id)]
     line = lines.index(fed.line.box) if fed.line is not None and fed.line.box in lines else -1
-    word = next((i for i, w in enumerate(made.words) if w.source == "read"), 0 if made.words else -1)
+    word = word_to_follow(made.words)
     return replace(
         view, session_id=made.session_id, inspection_id=made.id, page=page, line=line, of="answer", word=word,
         token=-1, crop=0, region=(),

@@ -65,7 +65,7 @@ def reveal(
     if step.picture != "honesty":
         yield _revealed(steps, step, place, guess, _picture(studio, owner, look, step))
         return
-    word = word_to_follow(look)
+    word = word_to_follow(look.inspection.words)
     for found in studio.looking.check(owner, look.inspection.id, Chosen(word)):
         if isinstance(found, Checked):
             picture = honesty_html(found.honesty, look.inspection.words[word].text)
@@ -126,7 +126,7 @@ def _picture(studio: Studio, owner: str, look: Look, step: WalkStep) -> str:
     if step.picture == "atlas":
         tokens = crop_tokens(look, 0)
         return picture_html(atlas_picture(seen_by(pages, look, 0), tokens.kept, tokens.labels), step.title)
-    heats = studio.looking.heat(owner, look.inspection.id, Chosen(word_to_follow(look)))
+    heats = studio.looking.heat(owner, look.inspection.id, Chosen(word_to_follow(look.inspection.words)))
     return pictures.close_ups(pages[first.page_id], look, heats[0], first.page_id)
 
 

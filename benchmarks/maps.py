@@ -1,0 +1,386 @@
+"""Do the heat maps point at the words? Run: python benchmarks/maps.py [--lines 16] [--gradient-words 24] [--checks 8]
+
+Pages are drawn with words at known places. nano is given each line and, forced, its true text; every method of the Inspect tab
+then makes a map for each word. Reported, always beside a random map and a blob in the middle of what was fed: the share of the
+map's mass inside the word's true box, and how often its hottest cell lies there (the pointing game). Words whose probability
+the picture does not at least double were not read, and are counted apart. The honesty test is run on some of them.
+
+Then the same code on a random-weight Idefics2 with the 8B's geometry (crops, patches, heads, layers; narrow): shapes, what is
+kept against the forecast, and the size of the saved file. Prints tables and writes results/maps.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vlm_studio.core.conversation import Ask, Variant
+from vlm_studio.core.documents import Box, Line
+from vlm_studio.core.settings import Settings
+from vlm_studio.studio import Studio
+from vlm_studio.tasks.inspect import ask_about, blank_logprobs, renamed
+from vlm_studio.tasks.inspect_feed import on_pages, strips_of
+from vlm_studio.trace import honesty, maps
+from vlm_studio.trace.store_format import pack
+
+RESULT = Path(__file__).resolve().parent / "results" / "maps.json"
+METHODS = ("contrast", "rollout", "raw", "hidden")
+BASELINES = ("random", "centre")
+TEXT = (
+    "Call the dentist before ten", "thank you for the letter", "the garden was full of roses",
+    "bring bread and six eggs", "water the tomatoes tonight", "the train arrives at noon",
+    "my brother paints the kitchen", "we walked along the river", "close the window when it rains",
+    "the library opens on Monday", "send me the second chapter", "two boxes of old photographs",
+    "nobody answered the telephone", "a small house near the harbour", "she forgot her umbrella again",
+    "the apples are almost ripe",
+)  # fmt: skip
+PAGE = (1240, 1754)
+"""Width, height of a page; eight lines stand on one."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A line of a page, with its words and their true boxes in page pixels."""
+
+    page: int
+    line: Line
+    words: tuple[tuple[str, Box], ...]
+
+
+def draw(count: int, font_file: str, seed: int) -> tuple[list[Image.Image], list[Drawn]]:
+    """Pages with `count` lines, eight on a page, at uneven places and sizes."""
+    random = np.random.default_rng(seed)
+    pages: list[Image.Image] = []
+    drawn = []
+    for number in range(count):
+        if number % 8 == 0:
+            pages.append(Image.new("RGB", PAGE, (250, 248, 243)))
+        pen, size = ImageDraw.Draw(pages[-1]), int(random.integers(40, 58))
+        font = ImageFont.truetype(font_file, size) if font_file else ImageFont.load_default(size)
+        x, y = int(random.integers(60, 260)), 110 + 190 * (number % 8) + int(random.integers(-30, 30))
+        words = []
+        for word in TEXT[number % len(TEXT)].split():
+            box = pen.textbbox((x, y), word, font=font)
+            pen.text((x, y), word, fill=(35, 35, 60), font=font)
+            words.append((word, Box(*(float(v) for v in box))))
+            x = box[2] + int(size * random.uniform(0.3, 0.55))
+        around = words[0][1]
+        for _, box_ in words[1:]:
+            around = around.union(box_)
+        drawn.append(Drawn(len(pages) - 1, Line(around), tuple(words)))
+    return pages, drawn
+
+
+def spans(tokenizer: Any, words: Sequence[str]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of the words in a row, and the first and last of each word."""
+    ids: list[int] = []
+    found = []
+    for number, word in enumerate(words):
+        fresh = tokenizer.encode((" " if number else "") + word, add_special_tokens=False)
+        found.append((len(ids), len(ids) + len(fresh) - 1))
+        ids += fresh
+    return ids, found
+
+
+@dataclass
+class Case:
+    """A line with all that is needed to map its words."""
+
+    ask: Ask
+    images: dict[str, Image.Image]
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    drawn: Drawn
+    trace: Any
+    fed: list[Any]
+    read: list[bool]
+
+
+def cases(
+    studio: Studio,
+    pages: list[Image.Image],
+    lines: list[Drawn],
+    variant: Variant,
+    times: dict[str, list[float]],
+) -> Iterator[Case]:
+    engine, tracer = studio.inspections.engine, studio.inspections.tracer
+    tokenizer = engine.loaded.feeder.tokenizer  # type: ignore[attr-defined]
+    for drawn in lines:
+        strips = strips_of(pages[drawn.page], str(drawn.page), drawn.line)
+        fed, images = [f for f, _ in strips], {f.sha256: image for f, image in strips}
+        ask = ask_about(fed, "Read the line." if len(fed) == 1 else "Read the lines.", variant)
+        ids, found = spans(tokenizer, [word for word, _ in drawn.words])
+        started = time.process_time()
+        seen = engine.logprobs(ask, images, ids)
+        times["one question asked again"].append(time.process_time() - started)
+        unseen = blank_logprobs(engine, ask, images, ids)
+        read = [
+            honesty.word_source(
+                "", a, b, *(float(np.exp(p[a : b + 1].mean())) for p in (seen, unseen))
+            ).source
+            == "read"
+            for a, b in found
+        ]
+        started = time.process_time()
+        trace = tracer.trace(ask, images, ids)
+        times["recording an answer"].append(time.process_time() - started)
+        sizes = {sha: image.size for sha, image in images.items()}
+        placed = on_pages(trace, fed, sizes, {str(drawn.page): str(drawn.page)})
+        yield Case(ask, images, ids, found, drawn, placed, fed, read)
+
+
+def measured(values: np.ndarray, box: Box) -> tuple[float, float]:
+    inside = maps.box_mask(box, (PAGE[1], PAGE[0]), (values.shape[0], values.shape[1]))
+    return maps.mass_inside(values, inside), float(maps.points_inside(values, inside))
+
+
+def scores_of(
+    case: Case, word: int, seed: int, methods: Sequence[str], trace: Any = None
+) -> dict[str, tuple[float, float]]:
+    """(mass in the box, pointed at it) of each method and baseline for one word."""
+    first, last = case.spans[word]
+    box, found = case.drawn.words[word][1], {}
+    hw = (PAGE[1], PAGE[0])
+    cells = maps.cells_of(hw)
+    fed = honesty.fed_cells([f.box for f in case.fed], hw, cells)
+    for method in methods:
+        heat = maps.word_map(trace or case.trace, range(first, last + 1), str(case.drawn.page), hw, method)  # type: ignore[arg-type]
+        found[method] = measured(maps.raw_values(heat), box)
+    found["random"] = measured(maps.random_map(cells, (cells[0] // 6, cells[1] // 6), seed) * fed, box)
+    found["centre"] = measured(honesty._centre_of(fed) * fed, box)
+    return found
+
+
+def check(engine: Any, pages: list[Image.Image], case: Case, word: int, method: str) -> Any:
+    """The honesty test of one word's map, as the Inspect tab runs it."""
+    first, last = case.spans[word]
+    hw = (PAGE[1], PAGE[0])
+    values = maps.raw_values(
+        maps.word_map(case.trace, range(first, last + 1), str(case.drawn.page), hw, method)  # type: ignore[arg-type]
+    )
+    fed = honesty.fed_cells([f.box for f in case.fed], hw, (values.shape[0], values.shape[1]))
+    ids = case.ids[: last + 1]
+
+    def likely(images: dict[str, Image.Image]) -> float:
+        return float(engine.logprobs(*renamed(case.ask, images), ids)[first : last + 1].mean())
+
+    base, drops = likely(case.images), []
+    boxes = {f.sha256: f.box for f in case.fed}
+    for area, seed in (
+        ("hot", 0),
+        ("cold", 0),
+        ("random", 0),
+        ("random", 1),
+        ("random", 2),
+        ("centre", 0),
+        ("blank", 0),
+    ):
+        mask = honesty.area_mask(values, fed, area, honesty.SHARE, seed)  # type: ignore[arg-type]
+        painted = {
+            sha: Image.fromarray(honesty.hidden(np.asarray(image), mask, boxes[sha], hw))
+            for sha, image in case.images.items()
+        }
+        drops.append(honesty.MaskedDrop(area, honesty.SHARE, base - likely(painted)))  # type: ignore[arg-type]
+    return honesty.judged(drops)
+
+
+def nano(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    # One core, and its own time: what else runs on the machine does not count.
+    torch.set_num_threads(1)
+    studio = Studio(Settings(data_dir=args.data, offline=True))
+    adapter = (
+        args.adapter if (studio.settings.assets_dir / "nano" / "adapters" / args.adapter).is_dir() else None
+    )
+    variant = Variant("idefics2-nano", adapter=adapter)
+    pages, lines = draw(args.lines, args.font, args.seed)
+    times: dict[str, list[float]] = defaultdict(list)
+    scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    unread: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    gradients: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    verdicts: dict[str, list[Any]] = defaultdict(list)
+    words = read = size = 0
+    engine, tracer = studio.inspections.engine, studio.inspections.tracer
+    for case in cases(studio, pages, lines, variant, times):
+        size = max(size, len(pack(case.trace)))
+        for word in range(len(case.spans)):
+            words, read = words + 1, read + case.read[word]
+            started = time.process_time()
+            found = scores_of(case, word, words, METHODS)
+            times["a map from the recording"].append((time.process_time() - started) / (len(METHODS) + 2))
+            for name, score in found.items():
+                (scores if case.read[word] else unread)[name].append(score)
+            if case.read[word] and len(gradients["gradient"]) < args.gradient_words:
+                first, last = case.spans[word]
+                started = time.process_time()
+                raw = tracer.gradients(case.ask, case.images, case.ids, range(first, last + 1))
+                times["a gradient-weighted map"].append(time.process_time() - started)
+                sizes = {sha: image.size for sha, image in case.images.items()}
+                placed = on_pages(raw, case.fed, sizes, {str(case.drawn.page): str(case.drawn.page)})
+                for name, score in scores_of(case, word, words, ("gradient",), placed).items():
+                    gradients[name].append(score)
+            if case.read[word] and len(verdicts["contrast"]) < args.checks:
+                started = time.process_time()
+                verdicts["contrast"].append(check(engine, pages, case, word, "contrast"))
+                times["the honesty test"].append(time.process_time() - started)
+        print(
+            f"{len(times['recording an answer'])}/{len(lines)} lines, {read} of {words} words read",
+            file=sys.stderr,
+        )
+    studio.close()
+    return {
+        "adapter": adapter, "words": words, "read": read, "file_bytes": size,
+        "read_words": table(scores), "unread_words": table(unread), "gradient_subset": table(gradients),
+        "better_than_random": sum(v.better_than_random for v in verdicts["contrast"]),
+        "tested": len(verdicts["contrast"]),
+        "mean_drop": {
+            area: round(statistics.fmean(v.drop_of(area) for v in verdicts["contrast"]), 3) if verdicts["contrast"] else None
+            for area in ("hot", "random", "centre", "cold", "blank")
+        },
+        "seconds": {name: round(statistics.median(t), 3) for name, t in times.items()},
+    }  # fmt: skip
+
+
+def table(scores: dict[str, list[tuple[float, float]]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": name,
+            "words": len(found),
+            "mass_in_box": round(statistics.fmean(m for m, _ in found), 4),
+            "pointing": round(statistics.fmean(p for _, p in found), 4),
+        }
+        for name, found in scores.items()
+        if found
+    ]
+
+
+def idefics2_8b(split: bool) -> dict[str, Any]:
+    """The 8B's crops, patches, heads and layers on random weights of little width: shapes, bytes, seconds."""
+    import torch
+    from transformers import Idefics2Config, Idefics2ForConditionalGeneration
+    from transformers.models.idefics2 import Idefics2ImageProcessor
+
+    from vlm_studio.core.ports import Opened
+    from vlm_studio.trace.forced import forced_trace
+    from vlm_studio.trace.geometry import forecast_bytes, page_crops
+
+    torch.manual_seed(1)
+    config = Idefics2Config(
+        image_token_id=90,
+        vision_config={"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 980, "patch_size": 14},
+        perceiver_config={"hidden_size": 64, "resampler_n_latents": 64, "resampler_depth": 3, "resampler_n_heads": 16, "resampler_head_dim": 4, "num_key_value_heads": 4},
+        text_config={"model_type": "mistral", "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 100, "pad_token_id": 0},
+    )  # fmt: skip
+    model = Idefics2ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        latents = model.model.connector.perceiver_resampler.latents
+        latents.copy_(torch.randn_like(latents))
+    page = draw(8, "", 1)[0][0]
+    fed = Idefics2ImageProcessor()([page], do_image_splitting=split, return_tensors="pt")
+    crops = page_crops("p", (PAGE[1], PAGE[0]), split, 1)
+    ids = [1]
+    for _ in crops:
+        ids += [89, *[90] * 64]
+    inputs = {
+        "input_ids": torch.tensor([[*ids, 89, 5, 6]]),
+        "pixel_values": fed["pixel_values"],
+        "pixel_attention_mask": fed["pixel_attention_mask"],
+    }
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    answer = list(range(10, 42))
+    started = time.process_time()
+    trace = forced_trace(Opened(model, inputs, crops), answer)
+    seconds = time.process_time() - started
+    patches = crops[0].grid_hw[0] * crops[0].grid_hw[1]
+    kept, most = forecast_bytes(len(crops), patches, 16, 3, 64, 32, len(answer))
+    started = time.process_time()
+    data = pack(trace)
+    return {
+        "split": split,
+        "crops": len(crops),
+        "perceiver": list(trace.perceiver.shape),
+        "decoder": list(trace.decoder.shape),
+        "kept_bytes": trace.perceiver.nbytes + trace.decoder.nbytes + trace.perceiver_latents.nbytes,
+        "forecast_kept_bytes": kept,
+        "forecast_peak_bytes": most,
+        "file_bytes": len(data),
+        "seconds_recording": round(seconds, 2),
+        "seconds_packing": round(time.process_time() - started, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lines", type=int, default=16)
+    parser.add_argument("--gradient-words", type=int, default=24)
+    parser.add_argument("--checks", type=int, default=8)
+    parser.add_argument("--adapter", default="reading", help="used where it is shipped")
+    parser.add_argument("--font", default="", help="a TTF or OTF file; default: the one inside Pillow")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--data", type=Path, default=Path("/tmp/vlm-studio-maps"))
+    args = parser.parse_args()
+    found = nano(args)
+    shapes = [idefics2_8b(split) for split in (False, True)]
+    gradient = [row for row in found["gradient_subset"] if row["method"] == "gradient"]
+    rows = found["read_words"] + gradient
+    clicks = {"gradient": found["seconds"].get("a gradient-weighted map")}
+    for row in rows:
+        if row["method"] not in BASELINES:
+            row["seconds"] = clicks.get(row["method"], found["seconds"]["a map from the recording"])
+    rows.sort(key=lambda row: (row["method"] in BASELINES, -row["mass_in_box"]))
+    for row in rows:
+        print(
+            f"{row['method']:<10} {row['words']:>4} words  mass in box {row['mass_in_box']:.3f}  pointing {row['pointing']:.3f}"
+        )
+    print(json.dumps({k: v for k, v in found.items() if k != "read_words"}, indent=1))
+    print(json.dumps(shapes, indent=1))
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(
+        json.dumps(summary(args, found, rows, shapes), indent=1, ensure_ascii=False) + "\n", "utf-8"
+    )
+
+
+def summary(
+    args: argparse.Namespace, found: dict[str, Any], rows: list[dict[str, Any]], shapes: list[dict[str, Any]]
+) -> dict[str, Any]:
+    drop = found["mean_drop"]
+    notes = [
+        f"Recording an answer of nano took {found['seconds']['recording an answer']:.1f} s of one core, asking once more {found['seconds']['one question asked again']:.1f} s.",
+        f"A saved recording of one line takes {found['file_bytes'] / 1000:.0f} kB; of a page in five crops of the 8B's geometry {shapes[1]['file_bytes'] / 1e6:.1f} MB.",
+    ]
+    if found["tested"]:
+        notes.insert(
+            0,
+            f"The honesty test believed {found['better_than_random']} of {found['tested']} contrast maps of words that were read: hiding the hot "
+            f"fifth cost {drop['hot']:.2f} in log-probability a token, random fifths {drop['random']:.2f}, everything {drop['blank']:.2f}.",
+        )
+    return {
+        "conditions": f"idefics2-nano{' with its reading adapter' if found['adapter'] else ' without an adapter'}; {found['read']} of "
+        f"{found['words']} drawn words were read from the picture, and are counted here; seconds are those of one CPU core.",
+        "command": "python benchmarks/maps.py",
+        "machine": f"{platform.machine()}, {platform.python_version()}",
+        "nano": rows,
+        "notes": notes,
+        "details": {k: v for k, v in found.items() if k != "read_words"},
+        "idefics2_8b_geometry": shapes,
+        "arguments": {k: str(v) for k, v in vars(args).items() if k not in {"data", "font"}},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
