@@ -198,9 +198,9 @@ class Studio:
         if run.model == "idefics2-nano" or run.reader == "nano":
             for path in sorted(nano.glob("*.safetensors")):
                 found[f"nano/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        if run.how == "model" and run.model != "idefics2-nano":
-            spec = importlib.import_module("vlm_studio.model.catalog").SPECS.get(run.model)
-            found[run.model] = spec.source.revision if spec else "not a model of this app"
+        elif run.model.startswith("idefics2-"):
+            spec = importlib.import_module("vlm_studio.model.catalog").SPECS[run.model]
+            found[run.model] = spec.source.revision
         if run.variant.adapter is not None:
             adapters = getattr(self.engine_of(run.variant), "adapters", None)
             found[f"adapter {run.variant.adapter}"] = adapters.key(run.variant) if adapters else ""

@@ -80,6 +80,7 @@ def test_what_is_written_is_quoted_and_only_wording_is_asked_of_a_language_model
 
 def test_images_before_are_meant_only_by_questions_and_by_words_that_point_at_them() -> None:
     assert decide("Thank you!", [], [LETTERED]).about == ()
+    assert decide("Tell me a story about rain", [], [LETTERED]).about == ()
     assert decide("Make the letter shorter", [], [LETTERED, BLANK]).about == (LETTERED, BLANK)
     assert decide("When do they come?", [], [LETTERED]).route == "find"
     assert decide("What is the capital of France?", [], []).route == "model"

@@ -49,7 +49,7 @@ _TRANSLATE = (
 _WORDING = (
     r"shorten|shorter|rewrite|re-write|rephrase|reformul|paraphras|proofread|improve|correct (the|its|my)",
     r"(write|draft|compose|rédige|écris)\b|reply|répon(d|se)|answer (this|the|her|his|their) (letter|note|mail)",
-    r"explain|expli(que|quer)|title for|un titre|turn (this|it|them) into|make (a|an|it|this) ",
+    r"\b(story|poem|joke|histoire|poème|blague)\b|explain|expli(que|quer)|title for|un titre|turn (this|it|them) into|make (a|an|it|this) ",
 )
 _QUESTION = (
     r"\?\s*$",
@@ -69,10 +69,11 @@ def _any(patterns: Sequence[str]) -> re.Pattern[str]:
 
 
 _IS_SIGHT, _IS_ALL, _IS_QUESTION, _IS_POINTING = _any(_SIGHT), _any(_ALL), _any(_QUESTION), _any(_POINTING)
+_IS_WORDING = _any(_WORDING)
 _ROUTES: tuple[tuple[re.Pattern[str], Route], ...] = (
     (_any(_TRANSLATE), "cannot_do"),
     (_any(_HIGHLIGHTS), "highlights"),
-    (_any(_WORDING), "model"),
+    (_IS_WORDING, "model"),
 )
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
@@ -100,6 +101,8 @@ def decide(question: str, fresh: Sequence[ChatImage], earlier: Sequence[ChatImag
     words = question.strip()
     pointing = bool(fresh) or bool(_IS_POINTING.search(words))
     if not about or not (pointing or _IS_QUESTION.search(words)):
+        return Decision("model")
+    if not pointing and _IS_WORDING.search(words):
         return Decision("model")
     if pointing and _IS_SIGHT.search(words) and not _IS_ALL.search(words):
         return Decision("cannot_see", about)
