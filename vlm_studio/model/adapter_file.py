@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -154,6 +155,17 @@ def read_config(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as failure:
         raise _rejected("its configuration cannot be read") from failure
     return value
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """(configuration, weights) of an adapter that lies in a folder of ours. Raises AdapterRejected."""
+    try:
+        config = read_config((folder / "adapter_config.json").read_bytes())
+        return config, (folder / "adapter_model.safetensors").read_bytes()
+    except OSError as failure:
+        raise AdapterRejected(
+            f"The adapter {folder.name!r} is not installed.", "Restore the folder assets/nano/adapters."
+        ) from failure
 
 
 def _numbers(config: Mapping[str, Any]) -> tuple[int, float, float]:
