@@ -15,6 +15,7 @@ from vlm_studio.core.conversation import Precision
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.model.engine import LoadedModel
 from vlm_studio.model.language_model import converted
+from vlm_studio.model.lean import LeanDecoder, suits
 from vlm_studio.model.loading import load
 from vlm_studio.model.machine import Parameters
 from vlm_studio.model.nano import IMAGE_SEQ_LEN, build
@@ -97,7 +98,8 @@ def read_card(path: Path) -> ModelCard:
 
 def load_nano(assets: Path, cache_dir: Path | None) -> LoadedModel:
     """idefics2-nano in float32 on the processor. Raises ModelUnavailable."""
-    model, processor = build(converted(cache_dir), assets / "nano")
+    language = converted(cache_dir)
+    model, processor = build(language, assets / "nano")
     return LoadedModel(
         model=model,
         processor=processor,
@@ -106,6 +108,7 @@ def load_nano(assets: Path, cache_dir: Path | None) -> LoadedModel:
         end_ids=frozenset({int(processor.tokenizer.eos_token_id)}),
         never_ids=frozenset({processor.image_token_id, processor.around_token_id}),
         revision=_digest(assets / "nano"),
+        lean=LeanDecoder(model, language.with_name(f"{language.name}-packed")) if suits(model) else None,
     )
 
 

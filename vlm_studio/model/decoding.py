@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from vlm_studio.core.answers import EngineEvent, FinishReason, TokenEvent, TopToken
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import GenParams
+from vlm_studio.model.lean import LeanDecoder, close
 from vlm_studio.model.sampling import Sampler, loops
 
 TOP = 5
@@ -29,15 +30,24 @@ class Decoded:
     """Those output tokens that entered the attention cache."""
     first_at: float
     """`time.monotonic` of the first token; 0 where there was none."""
+    unsettled: tuple[int, ...] = ()
+    """Output tokens for `Decoder.settle`."""
 
 
 class Decoder:
     """Runs one loaded model. Used only under the engine's lock."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, end_ids: frozenset[int], never_ids: frozenset[int]
+        self,
+        model: Any,
+        tokenizer: Any,
+        end_ids: frozenset[int],
+        never_ids: frozenset[int],
+        lean: LeanDecoder | None = None,
     ) -> None:
+        """`lean` makes the steps after the prompt, where it can."""
         self.model = model
+        self.lean = lean
         self.tokenizer = tokenizer
         self.end_ids = end_ids
         self.never_ids = never_ids
@@ -55,12 +65,42 @@ class Decoder:
         prompt: Sequence[int],
         cancel: CancelToken,
         emit: Callable[[EngineEvent], None],
-        plain: bool = False,
+        adapter: str = "",
+        watched: bool = False,
     ) -> Decoded:
         """Tokens until the end, a Stop or a loop; each is handed to `emit` at once.
 
-        `plain`: every token passes through the model's own modules, for whoever watches them.
+        `adapter` names what is on the model now. `watched`: every token passes through the model's own modules.
         """
+        lean = self.lean
+        if watched or lean is None or not lean.adapt(adapter):
+            return self._decode(params, logits, cache, prompt, cancel, emit, self._step)
+        lean.begin(cache, params.max_new_tokens)
+        decoded = self._decode(params, logits, cache, prompt, cancel, emit, self._lean_step)
+        lean.lend(cache, drop=len(decoded.fed))
+        return replace(decoded, fed=(), unsettled=decoded.fed)
+
+    def settle(self, decoded: Decoded, prompt: int, cache: Any) -> tuple[int, ...]:
+        """Bring the answer's tokens into `cache` as the model itself makes them; which they are.
+
+        What quick steps left there is not kept: so a kept prefix changes nothing. A stopped answer is left out.
+        """
+        if not decoded.unsettled or decoded.reason == "cancelled":
+            return decoded.fed
+        fed = torch.tensor([decoded.unsettled], device=self.model.device)
+        self._forward(fed, prompt + len(decoded.unsettled), cache, None)
+        return decoded.unsettled
+
+    def _decode(
+        self,
+        params: GenParams,
+        logits: Tensor,
+        cache: Any,
+        prompt: Sequence[int],
+        cancel: CancelToken,
+        emit: Callable[[EngineEvent], None],
+        step: Callable[[int, int, Any], Tensor],
+    ) -> Decoded:
         sampler = Sampler(params, self.never_ids, prompt)
         tokens: list[TokenEvent] = []
         ids: list[int] = []
@@ -89,7 +129,7 @@ class Decoder:
                 reason = "loop"
                 break
             if len(ids) < params.max_new_tokens:
-                logits = self._step(token, len(prompt) + len(ids), cache)
+                logits = step(token, len(prompt) + len(ids), cache)
                 fed.append(token)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return Decoded(tuple(tokens), text, reason, tuple(fed), first_at)
@@ -97,6 +137,15 @@ class Decoder:
     def _step(self, token: int, length: int, cache: Any) -> Tensor:
         """Logits (vocabulary,) after `token`, which becomes the `length`-th token of `cache`."""
         return self._forward(torch.tensor([[token]], device=self.model.device), length, cache, None)
+
+    def _lean_step(self, token: int, length: int, cache: Any) -> Tensor:
+        assert self.lean is not None
+        logits = self.lean.step(token)
+        if close(logits):
+            self.lean.lend(cache, drop=1)
+            logits = self._step(token, length, cache)
+            self.lean.take_last(cache)
+        return logits
 
     def _forward(self, fed: Tensor, length: int, cache: Any, features: Any) -> Tensor:
         output = self.model(

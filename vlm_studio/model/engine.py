@@ -31,6 +31,7 @@ from vlm_studio.model.decoding import Decoded, Decoder
 from vlm_studio.model.device_line import DeviceLine
 from vlm_studio.model.encoding import Encoder, Pooled, pooled_key, stoppable
 from vlm_studio.model.foreign_errors import translated
+from vlm_studio.model.lean import LeanDecoder
 from vlm_studio.model.memory import forecast, free_bytes, size, smaller
 from vlm_studio.model.processor import Feeder, FeedPlan, ModelInput, batched, prepare
 from vlm_studio.model.strip_reading import StripReader
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Emit = Callable[[EngineEvent], None]
+Settle = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class LoadedModel:
     """Image and fence tokens: a model that writes them would break its own next turn."""
     revision: str = ""
     """Weights and precision, as part of every cache key."""
+    lean: LeanDecoder | None = None
+    """Makes its decode steps quicker, where there is such a way."""
     notes: tuple[str, ...] = ()
     """How it was loaded and why so, in sentences."""
 
@@ -85,7 +89,9 @@ class HFEngine:
         self.prefixes = PrefixCache(prefixes)
         self.pooled = PooledCache(pooled_bytes, pooled_folder)
         self._encoder = Encoder(loaded.model, loaded.feeder, self.pooled)
-        self._decoder = Decoder(loaded.model, loaded.feeder.tokenizer, loaded.end_ids, loaded.never_ids)
+        self._decoder = Decoder(
+            loaded.model, loaded.feeder.tokenizer, loaded.end_ids, loaded.never_ids, loaded.lean
+        )
         self._reader = StripReader(loaded, self._encoder)
         self._line = DeviceLine()
 
@@ -111,7 +117,10 @@ class HFEngine:
         def work() -> None:
             try:
                 with self._turn(ask.variant, cancel, events.put):
-                    events.put(DoneEvent(self._answer(ask, images, cancel, recorder, events.put, started)))
+                    answer, settle = self._answer(ask, images, cancel, recorder, events.put, started)
+                    events.put(DoneEvent(answer))
+                    events.put(None)
+                    settle()
             except Cancelled:
                 waited = (time.monotonic() - started) * 1000
                 events.put(DoneEvent(Answer("", (), "cancelled", Usage(), 0.0, waited)))
@@ -197,8 +206,10 @@ class HFEngine:
         return nullcontext()
 
     def _made_by(self, variant: Variant) -> str:
-        adapter = self.adapters.key(variant) if self.adapters is not None else ""
-        return f"{self.card.name} {self.loaded.revision} {adapter}"
+        return f"{self.card.name} {self.loaded.revision} {self._adapter_key(variant)}"
+
+    def _adapter_key(self, variant: Variant) -> str:
+        return self.adapters.key(variant) if self.adapters is not None else ""
 
     def _pooled_keys(self, given: ModelInput, variant: Variant) -> list[str]:
         made_by = self._made_by(variant)
@@ -212,8 +223,11 @@ class HFEngine:
         recorder: Recorder | None,
         emit: Emit,
         started: float,
-    ) -> Answer:
-        """The answer, with as much of the images as memory holds. Raises StudioError."""
+    ) -> tuple[Answer, Settle]:
+        """The answer, with as much of the images as memory holds, and what is still to be done once it is out.
+
+        Raises StudioError.
+        """
         plan = FeedPlan(ask.variant.splitting)
         notes: list[str] = []
         begun = False
@@ -229,8 +243,8 @@ class HFEngine:
             if not lacking:
                 try:
                     with translated():
-                        answer = self._run(ask, given, cancel, recorder, forward, started)
-                    return replace(answer, notes=(*notes, *answer.notes))
+                        answer, settle = self._run(ask, given, cancel, recorder, forward, started)
+                    return replace(answer, notes=(*notes, *answer.notes)), settle
                 except OutOfMemory as failure:
                     if begun:
                         raise
@@ -268,7 +282,7 @@ class HFEngine:
         recorder: Recorder | None,
         emit: Emit,
         started: float,
-    ) -> Answer:
+    ) -> tuple[Answer, Settle]:
         watching = recorder is not None
         pooled_keys = self._pooled_keys(given, ask.variant)
         keys = _keys(given, pooled_keys, self._made_by(ask.variant))
@@ -294,11 +308,17 @@ class HFEngine:
                     tell=looking if len(wanted) > 1 else None,
                 )
                 logits = self._decoder.prefill(given.ids, kept, cache, _as_outputs(features))
-            decoded = self._decoder.decode(ask.params, logits, cache, given.ids, cancel, emit, plain=watching)
-        if not watching:
-            fed = [(token, "", 0) for token in decoded.fed]
-            self.prefixes.keep(name, [*keys, *fed], cache)
-        return _told(decoded, given, kept, started, self.loaded.feeder.image_seq_len)
+            decoded = self._decoder.decode(
+                ask.params, logits, cache, given.ids, cancel, emit, self._adapter_key(ask.variant), watching
+            )
+
+        def settle() -> None:
+            if not watching:
+                with torch.inference_mode():
+                    fed = self._decoder.settle(decoded, len(given.ids), cache)
+                self.prefixes.keep(name, [*keys, *((token, "", 0) for token in fed)], cache)
+
+        return _told(decoded, given, kept, started, self.loaded.feeder.image_seq_len), settle
 
 
 def _told(decoded: Decoded, given: ModelInput, kept: int, started: float, per_crop: int) -> Answer:
