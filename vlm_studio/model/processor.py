@@ -257,6 +257,8 @@ class StripFeeder:
         return torch.from_numpy(prepare_strip(image))
 
     def text(self, turns: Sequence[Turn]) -> str:
+        if len(turns) == 1 and len(turns[0].images) == 1 and turns[0].text == READ_PROMPT:
+            return self.reading_text()
         return str(
             self.processor.apply_chat_template(_messages(turns, self.tokenizer), add_generation_prompt=True)
         )
