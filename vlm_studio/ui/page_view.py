@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 LINES_JS = """
-const choose = (node) => { if (node) trigger('select', {index: Number(node.dataset.line)}); };
-element.addEventListener('click', (event) => choose(event.target.closest('[data-line]')));
+const field = () => document.querySelector('#transcribe-line textarea, #transcribe-line input');
+let typing = false;
+// A tap is to look at a line; the keyboard of a telephone would cover it.
+const byTouch = window.matchMedia('(pointer: coarse)').matches;
+const choose = (node, word) => {
+  if (!node) return;
+  typing = !byTouch;
+  trigger('select', word === undefined ? {index: Number(node.dataset.line)}
+    : {index: Number(node.dataset.line), word: Number(word)});
+};
+element.addEventListener('click', (event) =>
+  choose(event.target.closest('[data-line]'), event.target.closest('[data-word]')?.dataset.word));
 element.addEventListener('keydown', (event) => {
   const here = event.target.closest('[data-line]');
   if (!here) return;
@@ -13,13 +23,49 @@ element.addEventListener('keydown', (event) => {
     : event.key === 'ArrowUp' ? here.previousElementSibling : null;
   if (next) { event.preventDefault(); next.focus(); }
 });
+document.addEventListener('keydown', (event) => {
+  if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  const chosen = element.querySelector('.selected');
+  if (!chosen || !event.target.closest?.('#transcribe-line')) return;
+  if (event.key === 'Enter') typing = true;
+  if (event.key === 'Escape') { event.preventDefault(); chosen.focus(); }
+  const next = event.key === 'ArrowDown' ? chosen.nextElementSibling
+    : event.key === 'ArrowUp' ? chosen.previousElementSibling : null;
+  if (next) { event.preventDefault(); choose(next); }
+});
 watch('value', () => {
   const list = element.querySelector('.transcript'), chosen = element.querySelector('.selected');
   if (list && chosen && list.scrollHeight > list.clientHeight)
     list.scrollTop = chosen.offsetTop - list.clientHeight / 2;
+  if (!typing || !chosen) return;
+  typing = false;
+  // The field is filled and shown in the same update, a moment after this list.
+  requestAnimationFrame(() => setTimeout(() => {
+    const input = field();
+    if (!input) return;
+    input.focus({preventScroll: true});
+    const word = chosen.querySelector('.chosen');
+    if (!word) return;
+    const at = [...chosen.querySelectorAll('[data-word]')].slice(0, Number(word.dataset.word))
+      .reduce((sum, node) => sum + node.textContent.length + 1, 0);
+    input.setSelectionRange(at, at + word.textContent.length);
+  }));
 });
 """
-"""Lines are chosen by click or keyboard; the chosen one is scrolled into view."""
+"""Lines and words are chosen by click or keyboard; the chosen one is scrolled into view and its text is ready to be typed.
+
+In the field, arrows go to the lines above and below and Escape goes back to the list."""
+
+COPY_TEXT_JS = """() => {
+  const lines = [...document.querySelectorAll('#transcribe-lines .line .text')].map((node) => node.textContent);
+  navigator.clipboard?.writeText(lines.join('\\n'));
+  const button = document.querySelector('#transcribe-copy');
+  if (button && lines.length) {
+    const label = button.textContent;
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = label; }, 1200);
+  }
+}"""
 
 ALTERNATIVES_JS = """
 element.addEventListener('click', (event) => {

@@ -34,7 +34,7 @@ def draw_lines(
 ) -> Overlay:
     """`page` (RGB) with each line outlined: blue unread, green read, orange doubtful, grey maybe skipped.
 
-    The selected one is red and filled; `region` (page pixels) is what a person has marked.
+    The selected one is red and filled; `region` (page pixels) is a word of it or what a person has marked.
     """
     scale = min(1.0, DISPLAY_WIDTH / page.width)
     size = (max(1, round(page.width * scale)), max(1, round(page.height * scale)))
@@ -60,6 +60,16 @@ def line_at(lines: Sequence[Line | ReadLine], x: float, y: float) -> int | None:
         if line.box.left <= x < line.box.right and line.box.top <= y < line.box.bottom
     ]
     return min(hits)[1] if hits else None
+
+
+def word_at(read: ReadLine, x: float, y: float) -> int:
+    """Index of the word of a line that stands at a point (page pixels), or -1."""
+    hits = [i for i, word in enumerate(read.reading.words) if word.box.left <= x < word.box.right]
+    if len(hits) > 1:
+        hits.sort(
+            key=lambda i: abs((read.reading.words[i].box.top + read.reading.words[i].box.bottom) / 2 - y)
+        )
+    return hits[0] if hits else -1
 
 
 def corners_of(line: Line) -> tuple[Point, ...]:

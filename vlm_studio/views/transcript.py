@@ -8,10 +8,21 @@ from html import escape
 from vlm_studio.core.documents import LineReading, ReadLine, WordReading
 
 
-def transcript_html(lines: Sequence[ReadLine], selected: int | None, authors: Sequence[str]) -> str:
-    """One list item a line, in reading order; `authors` says per line who wrote its text last."""
+def transcript_html(
+    lines: Sequence[ReadLine], selected: int | None, authors: Sequence[str], word: int = -1
+) -> str:
+    """One list item a line, in reading order; `authors` says per line who wrote its text last.
+
+    Each word says how sure it is; number `word` of the selected line is marked as the one in view.
+    """
     items = [
-        _item(index, line, index == selected, authors[index] if index < len(authors) else "reader")
+        _item(
+            index,
+            line,
+            index == selected,
+            authors[index] if index < len(authors) else "reader",
+            word if index == selected else -1,
+        )
         for index, line in enumerate(lines)
     ]
     return '<ol class="transcript" role="listbox" aria-label="Lines of the page">' + "".join(items) + "</ol>"
@@ -44,7 +55,7 @@ def status_html(message: str, share: float | None, problem: bool = False) -> str
     return f'<div class="studio-status" role="status"><span{kind}>{escape(message)}</span>{bar}</div>'
 
 
-def _item(index: int, read: ReadLine, selected: bool, author: str) -> str:
+def _item(index: int, read: ReadLine, selected: bool, author: str, chosen: int) -> str:
     classes = ["line"]
     if selected:
         classes.append("selected")
@@ -57,23 +68,24 @@ def _item(index: int, read: ReadLine, selected: bool, author: str) -> str:
         classes.append("corrected")
         body = f'<span class="text">{escape(read.reading.text)}</span><span class="who">yours</span>'
     else:
-        body = f'<span class="text">{_words(read)}</span>'
+        body = f'<span class="text">{_words(read, chosen)}</span>'
     return (
         f'<li class="{" ".join(classes)}" data-line="{index}" role="option" tabindex="0" '
         f'aria-selected="{"true" if selected else "false"}">{body}</li>'
     )
 
 
-def _words(read: ReadLine) -> str:
+def _words(read: ReadLine, chosen: int) -> str:
     if not read.reading.words:
         return escape(read.reading.text) or '<span class="skipped">nothing legible</span>'
-    return " ".join(_word(word) for word in read.reading.words)
+    return " ".join(_word(i, word, i == chosen) for i, word in enumerate(read.reading.words))
 
 
-def _word(word: WordReading) -> str:
-    if not word.doubtful:
-        return escape(word.text)
-    others = ", ".join(a.text for a in word.alternatives)
-    title = f"{word.confidence:.0%} sure" + (f"; or: {others}" if others else "")
+def _word(index: int, word: WordReading, chosen: bool) -> str:
+    """A doubtful word is a mark; every word carries its number and says on hover how sure it is."""
+    title = f"{word.confidence:.0%} sure"
+    if word.doubtful and word.alternatives:
+        title += "; or: " + ", ".join(a.text for a in word.alternatives)
     title += f"; {word.warning}" if word.warning else ""
-    return f'<mark title="{escape(title, quote=True)}">{escape(word.text)}</mark>'
+    tag, kind = ("mark" if word.doubtful else "span"), (' class="chosen"' if chosen else "")
+    return f'<{tag}{kind} data-word="{index}" title="{escape(title, quote=True)}">{escape(word.text)}</{tag}>'

@@ -9,7 +9,13 @@ import gradio as gr
 
 from vlm_studio.studio import Studio
 from vlm_studio.ui.guard import guarded
-from vlm_studio.ui.page_view import ALTERNATIVES_JS, LINES_JS, PICTURES_JS, REMEMBER_SESSION_JS
+from vlm_studio.ui.page_view import (
+    ALTERNATIVES_JS,
+    COPY_TEXT_JS,
+    LINES_JS,
+    PICTURES_JS,
+    REMEMBER_SESSION_JS,
+)
 from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
 from vlm_studio.ui.tabs import transcribe_handlers as on
 
@@ -27,8 +33,8 @@ EXPORTS = [
 @dataclass(frozen=True, slots=True)
 class Panel:
     session_id: gr.Textbox
-    page_index: gr.State
-    line_index: gr.State
+    page_index: gr.Number
+    line_index: gr.Number
     corner: gr.State
     intake: gr.Column
     files: gr.File
@@ -57,13 +63,14 @@ class Panel:
     reference: gr.Textbox
     compare: gr.Button
     comparison: gr.HTML
+    copy: gr.Button
     export_format: gr.Dropdown
     export: gr.Button
     download: gr.File
 
     @property
     def page_outputs(self) -> list[gr.components.Component]:
-        """What `transcribe_handlers.PageUpdate.values` fills, in that order."""
+        """What `transcribe_render.render` fills, in that order."""
         return [
             self.session_id,
             self.intake,
@@ -97,8 +104,9 @@ def build(shared: Shared) -> Panel:
             type="filepath",
             height=170,
             elem_id="transcribe-files",
+            elem_classes="drop-files",
         )
-        notice = gr.HTML(elem_id="transcribe-notice", padding=False)
+        notice = gr.HTML(elem_id="transcribe-notice", padding=False, visible=False)
         with gr.Row():
             reader = gr.Dropdown(
                 readers,
@@ -112,7 +120,9 @@ def build(shared: Shared) -> Panel:
                 label="Password of the PDF", type="password", visible=False, scale=2, min_width=160
             )
         with gr.Accordion("Use the camera", open=False):
-            camera = gr.Image(sources=["webcam"], type="filepath", show_label=False, height=300)
+            camera = gr.Image(
+                label="Photograph a page", sources=["webcam"], type="filepath", show_label=False, height=300
+            )
         examples = gr.HTML(
             on.examples_html(studio), js_on_load=PICTURES_JS, elem_id="transcribe-examples", padding=False
         )
@@ -120,6 +130,7 @@ def build(shared: Shared) -> Panel:
         with gr.Row(elem_classes="tool-row"):
             status = gr.HTML(elem_id="transcribe-status")
             stop = gr.Button("Stop", size="sm", variant="stop", visible=False, scale=0, min_width=90)
+            copy = gr.Button("Copy text", size="sm", scale=0, min_width=110, elem_id="transcribe-copy")
             more = gr.Button("New transcription", size="sm", scale=0, min_width=150)
         page_picker = gr.HTML(
             js_on_load=PICTURES_JS, visible=False, elem_id="transcribe-pages", padding=False
@@ -149,17 +160,18 @@ def build(shared: Shared) -> Panel:
                     )
                     line_text = gr.Textbox(
                         label="This line",
-                        info="Enter keeps it and goes to the next line",
+                        info="Enter keeps it and goes on; ↑ ↓ go to other lines",
                         max_lines=1,
                         elem_id="transcribe-line",
                         submit_btn=False,
                     )
-                    alternatives = gr.HTML(js_on_load=ALTERNATIVES_JS)
+                    alternatives = gr.HTML(js_on_load=ALTERNATIVES_JS, visible=False)
                     with gr.Row():
                         undo = gr.Button("Undo", size="sm", min_width=70)
                         redo = gr.Button("Redo", size="sm", min_width=70)
                         reread_with = gr.Dropdown(
                             [r for r in readers if r[1] != "auto"],
+                            label="Reader for one line or region",
                             show_label=False,
                             container=False,
                             min_width=140,
@@ -179,8 +191,9 @@ def build(shared: Shared) -> Panel:
             comparison = gr.HTML()
     return Panel(
         session_id=gr.Textbox(visible="hidden", elem_id="transcribe-session"),
-        page_index=gr.State(0),
-        line_index=gr.State(-1),
+        # Hidden fields, not states: they travel with the text that was typed for them, as the page had them.
+        page_index=gr.Number(0, precision=0, visible="hidden"),
+        line_index=gr.Number(-1, precision=0, visible="hidden"),
         corner=gr.State(()),
         intake=intake,
         files=files,
@@ -209,6 +222,7 @@ def build(shared: Shared) -> Panel:
         reference=reference,
         compare=compare,
         comparison=comparison,
+        copy=copy,
         export_format=export_format,
         export=export,
         download=download,
@@ -218,6 +232,7 @@ def build(shared: Shared) -> Panel:
 def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     outputs = panel.page_outputs
     here = [panel.session_id, panel.page_index, panel.line_index]
+    typed = [*here, panel.line_text]
 
     def reading(
         trigger: gr.events.Dependency, fn: Callable[..., object], inputs: list[gr.components.Component]
@@ -242,33 +257,34 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     reading(panel.password.submit, on.read_files, [panel.files, *intake])
     reading(panel.camera.input, on.read_photo, [panel.camera, *intake])
     reading(panel.examples.select, on.read_example, intake)
-    reading(panel.reread.click, on.reread_line, [*here, panel.reread_with])
-    quick(panel.page_picker.select, on.choose_page, [panel.session_id])
+    reading(panel.reread.click, on.reread_line, [*typed, panel.reread_with])
+    quick(panel.page_picker.select, on.choose_page, typed)
     panel.page_image.select(
         guarded(on.click_page, studio),
-        [*here, panel.corner, panel.mark_region, panel.reread_with],
+        [*typed, panel.corner, panel.mark_region, panel.reread_with],
         [*outputs, panel.corner],
         concurrency_id=ENGINE_QUEUE,
         show_progress="hidden",
         api_visibility=API_HIDDEN,
     )
-    quick(panel.transcript.select, on.choose_line, here)
-    quick(panel.line_text.submit, on.keep_line, [*here, panel.line_text])
-    quick(panel.alternatives.select, on.take_alternative, [*here, panel.line_text])
-    quick(panel.undo.click, on.undo, here)
+    quick(panel.transcript.select, on.choose_line, typed)
+    quick(panel.line_text.submit, on.keep_line, typed)
+    quick(panel.alternatives.select, on.take_alternative, typed)
+    quick(panel.undo.click, on.undo, typed)
     quick(panel.redo.click, on.redo, here)
-    panel.more.click(on.start_anew, None, outputs, show_progress="hidden", api_visibility=API_HIDDEN)
+    quick(panel.more.click, on.start_anew, typed)
+    panel.copy.click(None, None, None, js=COPY_TEXT_JS, api_visibility=API_HIDDEN)
     panel.more.click(lambda: None, None, panel.files, api_visibility=API_HIDDEN)
     panel.stop.click(guarded(on.stop, studio), panel.session_id, None, queue=False, api_visibility=API_HIDDEN)
     panel.compare.click(
         guarded(on.compare, studio),
-        [panel.session_id, panel.page_index, panel.reference],
+        [*typed, panel.reference],
         panel.comparison,
         api_visibility=API_HIDDEN,
     )
     panel.export.click(
         guarded(on.export, studio),
-        [panel.session_id, panel.export_format],
+        [*typed, panel.export_format],
         panel.download,
         api_visibility=API_HIDDEN,
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,23 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from vlm_studio.core.documents import Box, Line, LineReading, ReadLine
+from vlm_studio.core.documents import Box, Line, ReadLine
 from vlm_studio.core.errors import InvalidRequest, NotFound
-from vlm_studio.core.sessions import KeptLine, KeptPage
+from vlm_studio.core.sessions import KeptLine
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.export import FilePage, json_value
 from vlm_studio.tasks.live import LiveRun
 from vlm_studio.tasks.transcribe import LineRead, LinesFound
 from vlm_studio.tasks.transcribe_session import Progress
 from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.tabs.transcribe_render import View, nothing, render
 from vlm_studio.views.diff import diff_html
-from vlm_studio.views.page_overlay import DISPLAY_WIDTH, draw_lines, line_at
+from vlm_studio.views.page_overlay import DISPLAY_WIDTH, line_at, word_at
 from vlm_studio.views.picture_buttons import picture_buttons_html, thumbnail_uri
-from vlm_studio.views.transcript import alternatives_html, status_html, transcript_html
+from vlm_studio.views.transcript import status_html
 
 REFRESH_SECONDS = 0.5
 """Between two redrawings of the page while it is being read."""
-
-PICTURED_PAGES = 24
 
 READER_LABELS = {"auto": "auto (best here)", "fast": "fast", "nano": "idefics2-nano", "8b": "idefics2-8b"}
 
@@ -55,121 +53,6 @@ def examples_html(studio: Studio) -> str:
     return '<p class="studio-hint">Or try one of these:</p>' + picture_buttons_html(
         pictures, None, "Examples"
     )
-
-
-@dataclass(frozen=True)
-class View:
-    """All that the tab shows of a session at one moment."""
-
-    session_id: str
-    page_index: int = 0
-    line_index: int = -1
-    status: str = ""
-    running: bool = False
-    live: tuple[Line | ReadLine, ...] | None = None
-    """Lines of the page being read; None: the page as it is kept."""
-    region: Box | None = None
-    password: bool = False
-    same_page: bool = False
-    """The row of pages needs no redrawing."""
-
-
-def render(studio: Studio, owner: str, view: View) -> list[Any]:
-    """Values for `Panel.page_outputs`, in that order."""
-    if not view.session_id:
-        return _nothing(view.status, view.password)
-    pages = studio.transcriptions.pages(owner, view.session_id)
-    if not pages:
-        return _nothing(view.status, view.password)
-    index = min(max(view.page_index, 0), len(pages) - 1)
-    kept = studio.transcriptions.lines(owner, pages[index].id)
-    lines: tuple[Line | ReadLine, ...] = view.live if view.live is not None else tuple(k.read for k in kept)
-    chosen = view.line_index if 0 <= view.line_index < len(lines) else None
-    image = studio.transcriptions.image(owner, pages[index].id)
-    overlay = draw_lines(image, lines, chosen, view.region)
-    shown = transcript_html([_as_read(item) for item in lines], chosen, [k.author for k in kept])
-    editing = chosen is not None and view.live is None
-    return [
-        view.session_id,
-        gr.update(visible=False),
-        gr.update(visible=True),
-        view.status or _page_notes(studio, owner, pages[index].id),
-        gr.update(visible=view.running),
-        gr.skip() if view.same_page else _page_picker(studio, owner, pages, index),
-        index,
-        -1 if chosen is None else chosen,
-        overlay.image,
-        shown,
-        gr.update(visible=editing),
-        *(_editor(studio, owner, kept[chosen], image) if editing and chosen is not None else _no_line()),
-        gr.update(visible=view.password),
-        "",
-    ]
-
-
-def _nothing(status: str = "", password: bool = False) -> list[Any]:
-    return [
-        "", gr.update(visible=True), gr.update(visible=False), "", gr.update(visible=False),
-        gr.update(value="", visible=False), 0, -1, None, "", gr.update(visible=False), *_no_line(),
-        gr.update(visible=password), status,
-    ]  # fmt: skip
-
-
-def _no_line() -> list[Any]:
-    return [None, "", "", gr.update(interactive=False), gr.update(interactive=False), ""]
-
-
-def _editor(studio: Studio, owner: str, kept: KeptLine, image: Image.Image) -> list[Any]:
-    """Strip, text, alternatives, undo, redo, history."""
-    box = kept.line.box
-    pad = 0.25 * box.height
-    area = (box.left - pad, box.top - pad, box.right + pad, box.bottom + pad)
-    strip = image.crop(
-        (
-            int(max(0, area[0])),
-            int(max(0, area[1])),
-            int(min(image.width, area[2])),
-            int(min(image.height, area[3])),
-        )
-    )
-    changes = studio.transcriptions.changes(owner, kept.id)
-    history = f"Read by {escape(kept.writer)}." if kept.author == "reader" else "Put right by you:"
-    return [
-        strip,
-        kept.reading.text,
-        alternatives_html(kept.reading),
-        gr.update(value="Undo", interactive=kept.can_undo),
-        gr.update(value="Redo", interactive=kept.can_redo),
-        f'<p class="studio-hint">{history}</p>' + (diff_html(changes) if changes else ""),
-    ]
-
-
-def _as_read(item: Line | ReadLine) -> ReadLine:
-    if isinstance(item, ReadLine):
-        return item
-    return ReadLine(item, LineReading("", 0.0, (), "", ("waiting",)))
-
-
-def _page_picker(studio: Studio, owner: str, pages: Sequence[KeptPage], chosen: int) -> Any:
-    """Small pictures of the pages; of a long document only numbers, so that a redraw stays light."""
-    items = []
-    for number, page in enumerate(pages, start=1):
-        pictured = len(pages) <= PICTURED_PAGES
-        uri = thumbnail_uri(studio.transcriptions.image(owner, page.id), 110) if pictured else ""
-        items.append((uri, str(number)))
-    return gr.update(value=picture_buttons_html(items, chosen, "Pages"), visible=len(pages) > 1)
-
-
-def _page_notes(studio: Studio, owner: str, page_id: str) -> str:
-    reading = studio.transcriptions.reading(owner, page_id)
-    if reading is None:
-        return status_html("Not read yet.", None)
-    words = [word for read in reading.lines for word in read.reading.words]
-    doubtful = sum(word.doubtful for word in words)
-    told = f"Read by {reading.reader} in {reading.seconds:.1f} s."
-    if doubtful:
-        told += f" {doubtful} of {len(words)} words are in doubt and marked."
-    return status_html(" ".join((told, *reading.notes)), None)
 
 
 def read_files(
@@ -258,7 +141,7 @@ def open_from_address(studio: Studio, request: gr.Request) -> Iterator[list[Any]
         try:
             yield from _open(studio, owner, session_id)
         except NotFound:
-            yield _nothing()
+            yield nothing()
 
 
 def _open(studio: Studio, owner: str, session_id: str) -> Iterator[list[Any]]:
@@ -283,54 +166,84 @@ def stop(studio: Studio, session_id: str, request: gr.Request) -> None:
     studio.transcriptions.stop(owner_of(studio.settings, request), session_id)
 
 
-def start_anew() -> list[Any]:
-    return _nothing()
+def start_anew(
+    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request
+) -> list[Any]:
+    _keep_typed(studio, owner_of(studio.settings, request), session_id, page, line, text)
+    return nothing()
 
 
-def choose_page(studio: Studio, session_id: str, request: gr.Request, event: gr.EventData) -> list[Any]:
-    return render(studio, owner_of(studio.settings, request), View(session_id, int(event.index)))
+def choose_page(
+    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request, event: gr.EventData
+) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    _keep_typed(studio, owner, session_id, page, line, text)
+    return render(studio, owner, View(session_id, int(event.index)))
 
 
 def choose_line(
-    studio: Studio, session_id: str, page: int, line: int, request: gr.Request, event: gr.EventData
+    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request, event: gr.EventData
 ) -> list[Any]:
-    return render(studio, owner_of(studio.settings, request), View(session_id, page, int(event.index)))
+    owner = owner_of(studio.settings, request)
+    _keep_typed(studio, owner, session_id, page, line, text)
+    word = getattr(event, "word", None)
+    return render(
+        studio,
+        owner,
+        View(session_id, page, int(event.index), -1 if word is None else int(word), same_page=True),
+    )
 
 
 def click_page(
-    studio: Studio, session_id: str, page: int, line: int, corner: tuple[float, ...], region: bool, reader: str,
-    request: gr.Request, event: gr.SelectData,
+    studio: Studio, session_id: str, page: int, line: int, text: str, corner: tuple[float, ...], region: bool,
+    reader: str, request: gr.Request, event: gr.SelectData,
 ) -> Iterator[list[Any]]:  # fmt: skip
-    """A click chooses the line under it; with "region" on, two clicks mark a region and read it."""
+    """A click chooses the word under it; with "region" on, two clicks mark a region and read it."""
     owner = owner_of(studio.settings, request)
+    _keep_typed(studio, owner, session_id, page, line, text)
     kept = studio.transcriptions.pages(owner, session_id)[page]
     scale = min(1.0, DISPLAY_WIDTH / kept.page.width_px)
     x, y = event.index[0] / scale, event.index[1] / scale
     if not region:
         lines = [k.read for k in studio.transcriptions.lines(owner, kept.id)]
         hit = line_at(lines, x, y)
-        yield [*render(studio, owner, View(session_id, page, -1 if hit is None else hit)), ()]
+        view = View(session_id, page, same_page=True)
+        if hit is not None:
+            view = View(session_id, page, hit, word_at(lines[hit], x, y), same_page=True)
+        yield [*render(studio, owner, view), ()]
         return
     if not corner:
         dot = Box(x - 4 / scale, y - 4 / scale, x + 4 / scale, y + 4 / scale)
         status = status_html("Now click the opposite corner.", None)
-        yield [*render(studio, owner, View(session_id, page, line, status, region=dot)), (x, y)]
+        yield [*render(studio, owner, View(session_id, page, line, status=status, region=dot)), (x, y)]
         return
     box = Box(min(x, corner[0]), min(y, corner[1]), max(x, corner[0]), max(y, corner[1]))
     status = status_html("Reading the region ...", None)
-    yield [*render(studio, owner, View(session_id, page, line, status, region=box)), ()]
+    yield [*render(studio, owner, View(session_id, page, line, status=status, region=box)), ()]
     added = studio.transcriptions.read_region(owner, kept.id, box, reader or "auto")
     ids = [k.id for k in studio.transcriptions.lines(owner, kept.id)]
     yield [*render(studio, owner, View(session_id, page, ids.index(added[0].id))), ()]
 
 
+def _find_line(studio: Studio, owner: str, session_id: str, page: int, line: int) -> KeptLine | None:
+    pages = studio.transcriptions.pages(owner, session_id) if session_id else ()
+    lines = studio.transcriptions.lines(owner, pages[page].id) if 0 <= page < len(pages) else ()
+    return lines[line] if 0 <= line < len(lines) else None
+
+
 def _line(studio: Studio, owner: str, session_id: str, page: int, line: int) -> KeptLine:
     """Raises InvalidRequest where no line is chosen."""
-    pages = studio.transcriptions.pages(owner, session_id)
-    lines = studio.transcriptions.lines(owner, pages[page].id) if 0 <= page < len(pages) else ()
-    if not 0 <= line < len(lines):
+    found = _find_line(studio, owner, session_id, page, line)
+    if found is None:
         raise InvalidRequest("No line is chosen.", "Click a line on the page or in the text.")
-    return lines[line]
+    return found
+
+
+def _keep_typed(studio: Studio, owner: str, session_id: str, page: int, line: int, text: str) -> None:
+    """Leaving a line keeps what was typed into it, as Enter does; an emptied field is no correction."""
+    found = _find_line(studio, owner, session_id, page, line)
+    if found is not None and text.strip() and text.strip() != found.reading.text:
+        studio.transcriptions.correct(owner, found.id, text)
 
 
 def keep_line(
@@ -341,45 +254,52 @@ def keep_line(
     studio.transcriptions.correct(owner, _line(studio, owner, session_id, page, line).id, text)
     pages = studio.transcriptions.pages(owner, session_id)
     last = len(studio.transcriptions.lines(owner, pages[page].id)) - 1
-    return render(studio, owner, View(session_id, page, min(line + 1, last)))
+    return render(studio, owner, View(session_id, page, min(line + 1, last), same_page=True))
 
 
 def take_alternative(
     studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request, event: gr.EventData
 ) -> list[Any]:
-    """A chip was clicked: that word becomes the alternative."""
+    """A chip was clicked: that word becomes the alternative, and the rest stays as it was typed."""
     owner = owner_of(studio.settings, request)
     kept = _line(studio, owner, session_id, page, line)
-    words = [word.text for word in kept.reading.words]
     number, choice = int(event.word), int(event.choice)
+    read = [word.text for word in kept.reading.words]
+    words = text.split() if len(text.split()) == len(read) else read
     words[number] = kept.reading.words[number].alternatives[choice].text
     studio.transcriptions.correct(owner, kept.id, " ".join(words))
-    return render(studio, owner, View(session_id, page, line))
+    return render(studio, owner, View(session_id, page, line, same_page=True))
 
 
-def undo(studio: Studio, session_id: str, page: int, line: int, request: gr.Request) -> list[Any]:
+def undo(studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request) -> list[Any]:
+    """Back to the version before; what was typed and not yet kept becomes one, so that redo brings it back."""
     owner = owner_of(studio.settings, request)
+    _keep_typed(studio, owner, session_id, page, line, text)
     studio.transcriptions.undo(owner, _line(studio, owner, session_id, page, line).id)
-    return render(studio, owner, View(session_id, page, line))
+    return render(studio, owner, View(session_id, page, line, same_page=True))
 
 
 def redo(studio: Studio, session_id: str, page: int, line: int, request: gr.Request) -> list[Any]:
     owner = owner_of(studio.settings, request)
     studio.transcriptions.redo(owner, _line(studio, owner, session_id, page, line).id)
-    return render(studio, owner, View(session_id, page, line))
+    return render(studio, owner, View(session_id, page, line, same_page=True))
 
 
 def reread_line(
-    studio: Studio, session_id: str, page: int, line: int, reader: str, request: gr.Request
+    studio: Studio, session_id: str, page: int, line: int, text: str, reader: str, request: gr.Request
 ) -> Iterator[list[Any]]:
     owner = owner_of(studio.settings, request)
+    _keep_typed(studio, owner, session_id, page, line, text)
     kept = _line(studio, owner, session_id, page, line)
     studio.transcriptions.reread(owner, kept.id, reader)
-    yield render(studio, owner, View(session_id, page, line))
+    yield render(studio, owner, View(session_id, page, line, same_page=True))
 
 
-def compare(studio: Studio, session_id: str, page: int, reference: str, request: gr.Request) -> str:
+def compare(
+    studio: Studio, session_id: str, page: int, line: int, text: str, reference: str, request: gr.Request
+) -> str:
     owner = owner_of(studio.settings, request)
+    _keep_typed(studio, owner, session_id, page, line, text)
     pages = studio.transcriptions.pages(owner, session_id)
     found, spans = studio.transcriptions.compare(owner, pages[page].id, reference)
     told = (
@@ -389,9 +309,13 @@ def compare(studio: Studio, session_id: str, page: int, reference: str, request:
     return f'<p class="studio-hint">{escape(told)}</p>' + diff_html(spans)
 
 
-def export(studio: Studio, session_id: str, kind: str, request: gr.Request) -> Any:
+def export(
+    studio: Studio, session_id: str, page: int, line: int, text: str, kind: str, request: gr.Request
+) -> Any:
     """Write the export where Gradio may serve it from; a folder of its own keeps names apart."""
-    content, name = studio.transcriptions.export(owner_of(studio.settings, request), session_id, kind)
+    owner = owner_of(studio.settings, request)
+    _keep_typed(studio, owner, session_id, page, line, text)
+    content, name = studio.transcriptions.export(owner, session_id, kind)
     path = Path(tempfile.mkdtemp(prefix="vlm-studio-")) / name
     path.write_bytes(content)
     return gr.update(value=str(path), visible=True)
