@@ -122,11 +122,11 @@ def test_passwords_cannot_be_tried_at_will(tmp_path_factory: pytest.TempPathFact
 
 def test_health_says_when_nothing_can_be_saved(client: TestClient, studio: Studio) -> None:
     assert client.get("/healthz").json() == {"status": "ok", "version": "0.1.0"}
-    studio.database.connection().execute("ALTER TABLE session RENAME TO gone")
     with TestClient(build_server(studio), base_url=HOME) as other:
+        studio.database.connection().execute("ALTER TABLE session RENAME TO gone")
         answer = other.get("/healthz")
         assert answer.status_code == 503 and answer.json()["trouble"] == "database"
-    studio.database.connection().execute("ALTER TABLE gone RENAME TO session")
+        studio.database.connection().execute("ALTER TABLE gone RENAME TO session")
 
 
 def test_metrics_are_for_this_machine_or_for_who_has_the_key(client: TestClient, settings: Settings) -> None:
