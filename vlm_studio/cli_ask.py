@@ -7,12 +7,12 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlm_studio.core.answers import DocumentAnswer
 from vlm_studio.core.errors import InvalidRequest, NotFound, UserInputError
 from vlm_studio.ingest.upload import read_file
-from vlm_studio.tasks.ask_pdf import AskedDocument, Documents, PageReader, read_document
+from vlm_studio.tasks.ask_pdf import AskedDocument, Documents, PageReader, json_value, read_document
 from vlm_studio.tasks.documents_scope import pages_of
 
 if TYPE_CHECKING:
@@ -61,24 +61,6 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
     else:
         sys.stdout.write(_as_text(found))
     return 1 if failed else 0
-
-
-def json_value(found: DocumentAnswer, seconds: float) -> dict[str, Any]:
-    """What the command line and the API give."""
-    return {
-        "answer": found.text,
-        "found": found.found,
-        "citations": [
-            {
-                "file": citation.document,
-                "page": citation.page_index + 1,
-                "quote": citation.quote,
-                "boxes": [box.as_list() for box in citation.boxes],
-            }
-            for citation in found.citations
-        ],
-        "seconds": round(seconds, 3),
-    }
 
 
 def _as_text(found: DocumentAnswer) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from PIL import Image
 
@@ -170,3 +171,21 @@ class Documents:
         return Citation(
             document.name, document.id or str(first.document), first.page, evidence.quote, tuple(boxes)
         )
+
+
+def json_value(found: DocumentAnswer, seconds: float) -> dict[str, Any]:
+    """What the command line and the API give."""
+    return {
+        "answer": found.text,
+        "found": found.found,
+        "citations": [
+            {
+                "file": citation.document,
+                "page": citation.page_index + 1,
+                "quote": citation.quote,
+                "boxes": [box.as_list() for box in citation.boxes],
+            }
+            for citation in found.citations
+        ],
+        "seconds": round(seconds, 3),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ class DocumentRows(Protocol):
     ) -> bool: ...
     def pages(self, owner: str, document_id: str) -> tuple[PageText, ...]: ...
     def add_turn(self, owner: str, session_id: str, turn: AskedTurn) -> None: ...
+    def settle(self, owner: str, session_id: str, seconds: float) -> None:
+        """Wait until the session's documents are taken in, or `seconds` are over."""
+        until = time.monotonic() + seconds
+        while any(d.waiting for d in self.store.documents(owner, session_id)) and time.monotonic() < until:
+            self.indexer.start()
+            self.indexer.wait(0.5)
+
     def turns(self, owner: str, session_id: str) -> tuple[AskedTurn, ...]: ...
 
 

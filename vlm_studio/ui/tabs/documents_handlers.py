@@ -1,0 +1,367 @@
+"""What happens on each click of the Documents tab: plain values in, a page update out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from vlm_studio.core.answers import Citation
+from vlm_studio.core.asked import AskedTurn, KeptDocument
+from vlm_studio.core.documents import Box
+from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
+from vlm_studio.core.ids import new_id
+from vlm_studio.studio import Studio
+from vlm_studio.tasks.ask_pdf import json_value
+from vlm_studio.tasks.documents_session import as_csv
+from vlm_studio.ui.shared import owner_of
+from vlm_studio.views.documents import (
+    document_list_html,
+    each_html,
+    marked,
+    stances_html,
+    turns_html,
+)
+from vlm_studio.views.picture_buttons import picture_buttons_html, thumbnail_uri
+from vlm_studio.views.transcript import status_html
+
+TAB = "documents"
+OUTPUTS = 14
+API_WAIT_SECONDS = 540.0
+Viewed = tuple[str, int, str, int]
+"""Document id and 0-based page looked at; turn id and number of the citation that is marked."""
+
+
+@dataclass(frozen=True)
+class View:
+    """All that the tab shows of a session at one moment."""
+
+    session_id: str
+    chosen: tuple[str, ...] = ()
+    """Ids of the documents to ask; empty: all."""
+    viewed: Viewed = ("", 0, "", 0)
+    notice: str = ""
+    password: bool = False
+    stances: str = ""
+
+
+def view_of(session_id: str, chosen: Sequence[str], viewed: Sequence[Any]) -> View:
+    document, page, turn, citation = viewed
+    return View(session_id, tuple(chosen), (str(document), int(page), str(turn), int(citation)))
+
+
+def render(studio: Studio, owner: str, view: View) -> list[Any]:
+    """Values for `Panel.shown`, in that order."""
+    documents = studio.documents.documents(owner, view.session_id) if view.session_id else ()
+    if not documents:
+        return _nothing(view)
+    turns = studio.documents.turns(owner, view.session_id)
+    viewed = view.viewed
+    if not any(d.id == viewed[0] for d in documents):
+        viewed = (documents[0].id, 0, "", 0)
+    document = next(d for d in documents if d.id == viewed[0])
+    turn = next((t for t in turns if t.id == viewed[2]), None)
+    cited = turn.answer.citations[viewed[3]] if turn and viewed[3] < len(turn.answer.citations) else None
+    picture, told = _page(studio, owner, document, viewed[1], cited)
+    ids = {d.id for d in documents}
+    chosen = tuple(i for i in view.chosen if i in ids)
+    return [
+        view.session_id,
+        list(chosen),
+        viewed,
+        gr.update(visible=False),
+        gr.update(visible=True),
+        gr.update(visible=view.password),
+        view.notice,
+        document_list_html(documents, chosen, document.id),
+        turns_html(turns, (viewed[2], viewed[3])),
+        view.stances,
+        _used(studio, owner, turn, viewed[3]),
+        picture,
+        told,
+        gr.Timer(active=any(d.waiting for d in documents)),
+    ]
+
+
+def _nothing(view: View) -> list[Any]:
+    return [
+        "", [], ("", 0, "", 0), gr.update(visible=True), gr.update(visible=False),
+        gr.update(visible=view.password), view.notice, "", "", "", gr.update(value="", visible=False), None, "",
+        gr.Timer(active=False),
+    ]  # fmt: skip
+
+
+def _page(
+    studio: Studio, owner: str, document: KeptDocument, index: int, cited: Citation | None
+) -> tuple[Image.Image | None, str]:
+    """The page with the proof marked, and what is said under it."""
+    told = f"{document.name}, page {index + 1} of {document.pages}"
+    try:
+        image = studio.documents.image(owner, document.id, index)
+    except NotFound:
+        raise
+    except StudioError as problem:
+        return None, f'<p class="studio-hint">{escape(told)}. {escape(str(problem))}</p>'
+    if cited is None or (cited.document_id, cited.page_index) != (document.id, index):
+        return image, f'<p class="studio-hint">{escape(told)}</p>'
+    page = studio.documents.page(owner, document.id, index)
+    if page is None or not cited.boxes:
+        return image, f'<p class="studio-hint">{escape(told)}</p>'
+    scale = image.width / page.width
+    return marked(
+        image, [box.scaled(scale) for box in cited.boxes]
+    ), f'<p class="studio-hint">{escape(told)}</p>'
+
+
+def _used(studio: Studio, owner: str, turn: AskedTurn | None, chosen: int) -> Any:
+    """Small pictures of the places that the answer rests on."""
+    if turn is None or not turn.answer.citations:
+        return gr.update(value="", visible=False)
+    items = []
+    for citation in turn.answer.citations:
+        uri = ""
+        try:
+            image = studio.documents.image(owner, citation.document_id, citation.page_index)
+            page = studio.documents.page(owner, citation.document_id, citation.page_index)
+            boxes = [box.scaled(image.width / page.width) for box in citation.boxes] if page else []
+            uri = thumbnail_uri(_surroundings(marked(image, boxes), boxes), 260)
+        except StudioError:
+            # The document was removed, or its page cannot be drawn any more; the quote stays.
+            uri = ""
+        items.append((uri, f"page {citation.page_index + 1}"))
+    return gr.update(value=picture_buttons_html(items, chosen, "Where the answer stands"), visible=True)
+
+
+def _surroundings(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """The part of the page around the marks."""
+    if not boxes:
+        return image
+    area = boxes[0]
+    for box in boxes[1:]:
+        area = area.union(box)
+    tall = max(area.height * 2.5, 0.12 * image.height)
+    middle = (area.top + area.bottom) / 2
+    return image.crop(
+        (0, int(max(0, middle - tall / 2)), image.width, int(min(image.height, middle + tall / 2)))
+    )
+
+
+def add_files(
+    studio: Studio, files: list[str] | None, password: str, session_id: str, chosen: list[str], viewed: Viewed,
+    request: gr.Request,
+) -> list[Any]:  # fmt: skip
+    """Files were dropped or chosen: open them, and take them in in the background."""
+    owner = owner_of(studio.settings, request)
+    view = view_of(session_id, chosen, viewed)
+    if not files:
+        return render(studio, owner, view)
+    given = [(Path(path).name, Path(path).read_bytes()) for path in files]
+    taken = studio.documents.add_files(owner, session_id, given, password)
+    notice = status_html(" ".join(taken.problems), None, problem=True) if taken.problems else ""
+    view = replace(view, session_id=taken.session_id, notice=notice, password=taken.wants_password)
+    return render(studio, owner, view)
+
+
+def ask(
+    studio: Studio, question: str | None, pages: str | None, session_id: str, chosen: list[str], viewed: Viewed,
+    request: gr.Request,
+) -> list[Any]:  # fmt: skip
+    owner = owner_of(studio.settings, request)
+    turn = studio.documents.ask(owner, session_id, question or "", tuple(chosen), pages or "")
+    view = view_of(session_id, chosen, viewed)
+    return [*render(studio, owner, _at(view, turn, 0)), ""]
+
+
+def _at(view: View, turn: AskedTurn, citation: int) -> View:
+    """The view turned to a citation of an answer; the page stays where there is none."""
+    if not 0 <= citation < len(turn.answer.citations):
+        return replace(view, viewed=(view.viewed[0], view.viewed[1], turn.id, 0))
+    cited = turn.answer.citations[citation]
+    return replace(view, viewed=(cited.document_id, cited.page_index, turn.id, citation))
+
+
+def act_on_document(
+    studio: Studio,
+    session_id: str,
+    chosen: list[str],
+    viewed: Viewed,
+    request: gr.Request,
+    event: gr.EventData,
+) -> list[Any]:
+    """Something in the list was clicked: a document, its check mark or one of its buttons."""
+    owner = owner_of(studio.settings, request)
+    view = view_of(session_id, chosen, viewed)
+    act, document_id = str(event.act), str(event.document)
+    if act == "open":
+        view = replace(view, viewed=(document_id, 0, "", 0))
+    elif act == "choose":
+        others = tuple(i for i in view.chosen if i != document_id)
+        view = replace(view, chosen=(*others, document_id) if event.on else others)
+    elif act in {"pause", "resume", "cancel", "remove"}:
+        getattr(studio.documents, act)(owner, document_id)
+    return render(studio, owner, view)
+
+
+def act_on_turn(
+    studio: Studio,
+    session_id: str,
+    chosen: list[str],
+    viewed: Viewed,
+    request: gr.Request,
+    event: gr.EventData,
+) -> list[Any]:
+    """A quote was clicked, or which pages agree was asked."""
+    owner = owner_of(studio.settings, request)
+    view = view_of(session_id, chosen, viewed)
+    turn = _turn(studio, owner, session_id, str(event.turn))
+    if str(event.act) == "stances":
+        return render(studio, owner, replace(view, stances=_stances(studio, owner, session_id, turn)))
+    return render(studio, owner, _at(view, turn, int(event.citation)))
+
+
+def _turn(studio: Studio, owner: str, session_id: str, turn_id: str) -> AskedTurn:
+    turn = next((t for t in studio.documents.turns(owner, session_id) if t.id == turn_id), None)
+    if turn is None:
+        raise NotFound("There is no such question.", "It may have been deleted.")
+    return turn
+
+
+def _stances(studio: Studio, owner: str, session_id: str, turn: AskedTurn) -> str:
+    found = studio.documents.stances(owner, session_id, turn.id)
+    speaking = [s for s in found if s.citation is not None]
+    rows = [(s.citation.document, s.page + 1, s.stance, s.says) for s in speaking if s.citation is not None]
+    title = f'<p class="studio-hint">{escape(turn.question)}</p>'
+    return title + stances_html(rows, len(found) - len(speaking))
+
+
+def show_used(
+    studio: Studio,
+    session_id: str,
+    chosen: list[str],
+    viewed: Viewed,
+    request: gr.Request,
+    event: gr.EventData,
+) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    view = view_of(session_id, chosen, viewed)
+    turn = _turn(studio, owner, session_id, view.viewed[2])
+    return render(studio, owner, _at(view, turn, int(event.index)))
+
+
+def page_before(
+    studio: Studio, session_id: str, chosen: list[str], viewed: Viewed, request: gr.Request
+) -> list[Any]:
+    return _leaf(studio, view_of(session_id, chosen, viewed), -1, request)
+
+
+def page_after(
+    studio: Studio, session_id: str, chosen: list[str], viewed: Viewed, request: gr.Request
+) -> list[Any]:
+    return _leaf(studio, view_of(session_id, chosen, viewed), 1, request)
+
+
+def _leaf(studio: Studio, view: View, step: int, request: gr.Request) -> list[Any]:
+    owner = owner_of(studio.settings, request)
+    document_id, page, turn, citation = view.viewed
+    documents = studio.documents.documents(owner, view.session_id) if view.session_id else ()
+    last = next((d.pages for d in documents if d.id == document_id), 1) - 1
+    there = min(max(page + step, 0), last)
+    return render(studio, owner, replace(view, viewed=(document_id, there, turn, citation)))
+
+
+def ask_each(
+    studio: Studio, question: str | None, pages: str | None, session_id: str, chosen: list[str], viewed: Viewed,
+    request: gr.Request,
+) -> list[Any]:  # fmt: skip
+    """The typed question, or the last one asked, of each document by itself."""
+    owner = owner_of(studio.settings, request)
+    turns = studio.documents.turns(owner, session_id) if session_id else ()
+    text = (question or "").strip() or (turns[-1].asked_as if turns else "")
+    if not text:
+        raise InvalidRequest("There is no question yet.", "Type it above.")
+    rows = studio.documents.ask_each(owner, session_id, text, pages or "")
+    path = Path(get_upload_folder()) / new_id() / "answers.csv"
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.write_bytes(as_csv(rows))
+    table = []
+    for row in rows:
+        first = row.answer.citations[0] if row.answer.citations else None
+        table.append(
+            (
+                row.document.name,
+                row.answer.text if first is None or not row.answer.text.endswith(f"({first.quote})")
+                else row.answer.text.removesuffix(f"({first.quote})").strip(),
+                str(first.page_index + 1) if first else "",
+                first.quote if first else "",
+            )
+        )  # fmt: skip
+    title = f'<p class="studio-hint">{escape(text)}</p>'
+    return [title + each_html(table), gr.update(value=str(path), visible=True)]
+
+
+def refresh(
+    studio: Studio, session_id: str, chosen: list[str], viewed: Viewed, request: gr.Request
+) -> list[Any]:
+    """How far the documents are taken in."""
+    owner = owner_of(studio.settings, request)
+    documents = studio.documents.documents(owner, session_id) if session_id else ()
+    return [
+        document_list_html(documents, chosen, viewed[0]),
+        gr.Timer(active=any(d.waiting for d in documents)),
+    ]
+
+
+def start_anew(studio: Studio) -> list[Any]:
+    return _nothing(View(""))
+
+
+def open_session(studio: Studio, opened: str, session_id: str, request: gr.Request) -> list[Any]:
+    """A session was chosen elsewhere in the app, or came with the address."""
+    kind, _, wanted = opened.partition("/")
+    wanted = wanted.split("/")[0]
+    if kind != TAB or not wanted or wanted == session_id:
+        return [gr.skip()] * OUTPUTS
+    return render(studio, owner_of(studio.settings, request), _last(studio, wanted, request))
+
+
+def open_from_address(studio: Studio, request: gr.Request) -> list[Any]:
+    """The page was loaded: documents in its address are shown, and their tab chosen."""
+    session_id = str(dict(request.query_params).get("session", ""))
+    try:
+        owner = owner_of(studio.settings, request)
+        if session_id and studio.session_store.get(owner, session_id).kind == TAB:
+            return [*render(studio, owner, _last(studio, session_id, request)), f"{TAB}/{session_id}"]
+    except NotFound:
+        pass
+    return [gr.skip()] * (OUTPUTS + 1)
+
+
+def _last(studio: Studio, session_id: str, request: gr.Request) -> View:
+    """A session at the answer that was given last."""
+    turns = studio.documents.turns(owner_of(studio.settings, request), session_id)
+    return _at(View(session_id), turns[-1], 0) if turns else View(session_id)
+
+
+def api_ask(
+    studio: Studio, files: list[gr.FileData], question: str, pages: str = "", password: str = "",
+    session: str = "", request: gr.Request | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Ask a question of PDFs and images. Returns what `ask` prints, with the session that keeps them.
+
+    With `session` the documents kept there are asked too, and `files` may be empty.
+    """
+    owner = owner_of(studio.settings, request)
+    given = [(Path(f.orig_name or f.path).name, Path(f.path).read_bytes()) for f in files or []]
+    taken = studio.documents.add_files(owner, session, given, password)
+    if not taken.session_id:
+        raise InvalidRequest(" ".join(taken.problems) or "No file was sent.", "Send PDFs or images.")
+    studio.documents.settle(owner, taken.session_id, API_WAIT_SECONDS)
+    turn = studio.documents.ask(owner, taken.session_id, question, (), pages)
+    value = json_value(turn.answer, turn.answer.seconds)
+    return {**value, "session": taken.session_id, "problems": list(taken.problems)}
