@@ -52,10 +52,11 @@ def write_connector(source: Path, out: Path) -> None:
 
 
 def write_adapter(source: Path, out: Path) -> None:
-    """A PEFT folder in half precision that names nano, not a path of the machine that trained it."""
+    """A PEFT folder in half precision: a plain LoRA for nano, nothing about the machine and the program that trained it."""
     out.mkdir(parents=True, exist_ok=True)
-    config = json.loads((source / "adapter_config.json").read_text("utf-8"))
-    config["base_model_name_or_path"] = "idefics2-nano"
+    told = json.loads((source / "adapter_config.json").read_text("utf-8"))
+    config = {name: told[name] for name in ("peft_type", "r", "lora_alpha", "target_modules", "bias")}
+    config |= {"base_model_name_or_path": "idefics2-nano", "task_type": None, "inference_mode": True}
     _write(out / "adapter_config.json", config)
     halved(load_file(source / "adapter_model.safetensors"), out / "adapter_model.safetensors")
 
