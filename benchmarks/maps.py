@@ -30,7 +30,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vlm_studio.core.conversation import Ask, Variant
 from vlm_studio.core.documents import Box, Line
-from vlm_studio.core.settings import Settings
+from vlm_studio.core.settings import PROJECT_ROOT, Settings
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.inspect import ask_about, blank_logprobs, renamed
 from vlm_studio.tasks.inspect_feed import on_pages, strips_of
@@ -203,7 +203,7 @@ def nano(args: argparse.Namespace) -> dict[str, Any]:
 
     # One core, and its own time: what else runs on the machine does not count.
     torch.set_num_threads(1)
-    studio = Studio(Settings(data_dir=args.data, offline=True))
+    studio = Studio(Settings(data_dir=args.data, offline=True, assets_dir=args.assets))
     adapter = (
         args.adapter if (studio.settings.assets_dir / "nano" / "adapters" / args.adapter).is_dir() else None
     )
@@ -332,6 +332,10 @@ def main() -> None:
     parser.add_argument("--adapter", default="reading", help="used where it is shipped")
     parser.add_argument("--font", default="", help="a TTF or OTF file; default: the one inside Pillow")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument(
+        "--assets", type=Path, default=PROJECT_ROOT / "assets", help="other weights than the shipped ones"
+    )
+    parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--data", type=Path, default=Path("/tmp/vlm-studio-maps"))
     args = parser.parse_args()
     found = nano(args)
@@ -349,8 +353,8 @@ def main() -> None:
         )
     print(json.dumps({k: v for k, v in found.items() if k != "read_words"}, indent=1))
     print(json.dumps(shapes, indent=1))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(
+    args.result.parent.mkdir(exist_ok=True)
+    args.result.write_text(
         json.dumps(summary(args, found, rows, shapes), indent=1, ensure_ascii=False) + "\n", "utf-8"
     )
 
@@ -378,7 +382,7 @@ def summary(
         "notes": notes,
         "details": {k: v for k, v in found.items() if k != "read_words"},
         "idefics2_8b_geometry": shapes,
-        "arguments": {k: str(v) for k, v in vars(args).items() if k not in {"data", "font"}},
+        "arguments": {k: str(v) for k, v in vars(args).items() if k not in {"data", "font", "assets", "result"}},
     }  # fmt: skip
 
 
