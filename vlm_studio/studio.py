@@ -23,6 +23,7 @@ from typing import Any
 
 from vlm_studio import __version__
 from vlm_studio.core.chat import RunDetails
+from vlm_studio.core.comparison import Lesson
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import StoreError
 from vlm_studio.core.ports import AdapterScope, Engine, ModelCard
@@ -48,6 +49,7 @@ from vlm_studio.tasks.ask_pdf import PageReader
 from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
+from vlm_studio.tasks.compare import Comparing, by_layer, lessons
 from vlm_studio.tasks.documents_index import Indexer
 from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_session import DocumentSessions
@@ -57,7 +59,7 @@ from vlm_studio.tasks.inspect import READ_LINE, READ_LINES, Inspections
 from vlm_studio.tasks.inspect_look import Looking
 from vlm_studio.tasks.live import LiveRuns
 from vlm_studio.tasks.sessions import Sessions
-from vlm_studio.tasks.transcribe import Transcriber
+from vlm_studio.tasks.transcribe import LateFinder, Transcriber
 from vlm_studio.tasks.transcribe_session import TranscribeSessions
 from vlm_studio.tasks.visitors import Visitors
 
@@ -97,7 +99,7 @@ class Studio:
 
     @cached_property
     def transcriber(self) -> Transcriber:
-        finder = lazily("vlm_studio.reading.detector", "Detector")()
+        finder = LateFinder(lazily("vlm_studio.reading.detector", "Detector"))
         readers = {"fast": lazily("vlm_studio.reading.fast", "FastReader")}
         nano = self.settings.assets_dir / "nano"
         if (nano / "card.json").exists():
@@ -295,6 +297,27 @@ class Studio:
         """Adapters of nano that come with the app."""
         folder = self.settings.assets_dir / "nano" / "adapters"
         return tuple(sorted(path.parent.name for path in folder.glob("*/adapter_config.json")))
+
+    @cached_property
+    def comparing(self) -> Comparing:
+        """On nano, whose frozen and LoRA adapters ship with the app."""
+        return Comparing(lambda: self.engine_of(Variant("idefics2-nano")), lambda: self.shipped_adapters)
+
+    @cached_property
+    def nano_parameters(self) -> int:
+        """Of the whole model, as its card says; 0 where it does not."""
+        card = self.settings.assets_dir / "nano" / "card.json"
+        return int(json.loads(card.read_text("utf-8")).get("parameters", 0)) if card.exists() else 0
+
+    def lessons(self, measured: bool = False) -> tuple[Lesson, ...]:
+        """How the shipped adapters were learned; `measured` loads nano and adds how far each layer moved."""
+        path = self.settings.assets_dir / "nano" / "curves.json"
+        curves = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        changes: dict[str, dict[str, float]] = {}
+        if measured:
+            shelf = getattr(self.engine_of(Variant("idefics2-nano")), "adapters", None)
+            changes = {n: by_layer(shelf.change_by_module(n)) for n in self.shipped_adapters if shelf}
+        return lessons(curves, changes)
 
     def _adapters_of(self, loaded: Any) -> AdapterScope:
         """The adapters that a loaded model may wear: those that ship with nano, and kept ones by their id."""

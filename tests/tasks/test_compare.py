@@ -13,7 +13,16 @@ from vlm_studio.core.comparison import LinePair
 from vlm_studio.core.conversation import Ask, Variant
 from vlm_studio.core.documents import LineReading
 from vlm_studio.core.errors import InvalidRequest
-from vlm_studio.tasks.compare import Comparing, confusions, lessons, prompt_hash, reading_ask, words_of
+from vlm_studio.tasks.compare import (
+    Comparing,
+    by_layer,
+    confusions,
+    lessons,
+    prompt_hash,
+    reading_ask,
+    what_holds,
+    words_of,
+)
 
 STRIP = Image.new("RGB", (80, 20), "white")
 SAYS = {None: "dear sisler", "reading": "dear sister"}
@@ -140,7 +149,31 @@ def test_lessons_are_read_from_the_shipped_curves() -> None:
         {"step": 5, "loss": 2.0, "parameters": 9},
         {"step": 10, "cer": {"en": 0.2, "fr": 0.4}, "parameters": 9},
     ]
-    (lesson,) = lessons({"reading": rows, "tower": []}, {"reading": {"q": 0.1}})
+    (lesson,) = lessons({"stages": {"reading": rows, "tower": []}}, {"reading": {"q": 0.1}})
     assert (lesson.name, lesson.parameters, lesson.last) == ("reading", 9, {"en": 0.2, "fr": 0.4})
     assert [p.loss for p in lesson.points] == [2.0, None]
     assert lesson.points[1].cer == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("reading", "frozen", "told"),
+    [(0.1, 0.3, "too"), (0.3, 0.1, "does not hold"), (0.2, 0.201, "about equal")],
+)
+def test_what_holds_is_said_from_the_figures(reading: float, frozen: float, told: str) -> None:
+    stages = {
+        "reading": [{"step": 1, "cer": {"en": reading}, "parameters": 90}],
+        "frozen": [{"step": 1, "cer": {"en": frozen}, "parameters": 9}],
+    }
+    sentence = what_holds(lessons({"stages": stages}, {}))
+    assert told in sentence
+    assert "10 times" in sentence
+    assert "not said" in what_holds(())
+
+
+def test_changes_are_joined_by_layer() -> None:
+    change = {
+        "model.text_model.layers.3.mlp.up_proj": 0.1,
+        "model.text_model.layers.3.self_attn.q_proj": 0.3,
+        "model.connector.speller": 0.5,
+    }
+    assert by_layer(change) == {"language layer 3": pytest.approx(0.2), "speller": 0.5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from vlm_studio.core.comparison import (
 )
 from vlm_studio.core.conversation import Ask, ImagePart, TextPart, Turn, Variant
 from vlm_studio.core.errors import InvalidRequest
-from vlm_studio.core.ports import Engine
+from vlm_studio.core.ports import Engine, ModelCard
 from vlm_studio.tasks.scoring import difference, normal, score, total
 
 if TYPE_CHECKING:
@@ -46,6 +47,22 @@ class Comparing:
     def __init__(self, engine: Callable[[], Engine], adapters: Callable[[], Sequence[str]]) -> None:
         """`adapters`: names that the engine's model may wear."""
         self._engine, self._adapters = engine, adapters
+        self._running: dict[str, CancelToken] = {}
+
+    def begin(self, owner: str) -> CancelToken:
+        """What this owner's `stop` will stop."""
+        self._running[owner] = CancelToken()
+        return self._running[owner]
+
+    def stop(self, owner: str) -> None:
+        running = self._running.pop(owner, None)
+        if running is not None:
+            running.cancel()
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the model that is compared with itself."""
+        return self._engine().card
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -190,8 +207,9 @@ def _swaps(wanted: str, read: str) -> list[tuple[str, str]]:
 def lessons(curves: Mapping[str, Any], changes: Mapping[str, Mapping[str, float]]) -> tuple[Lesson, ...]:
     """The shipped adapters' learning curves, from `assets/nano/curves.json`; what is not there is left out."""
     found = []
+    stages = curves.get("stages", {})
     for name in KNOWN_LESSONS:
-        rows = [row for row in curves.get(name, ()) if isinstance(row, dict)]
+        rows = [row for row in stages.get(name, ()) if isinstance(row, dict)]
         if not rows:
             continue
         points = tuple(
@@ -203,6 +221,36 @@ def lessons(curves: Mapping[str, Any], changes: Mapping[str, Mapping[str, float]
         parameters = max((int(row.get("parameters", 0)) for row in rows), default=0)
         found.append(Lesson(name, parameters, points, changes.get(name, {}), last))
     return tuple(found)
+
+
+def by_layer(change: Mapping[str, float]) -> dict[str, float]:
+    """Mean relative change of the matrices of each layer of the language model, and of each part of the connector."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for name, value in change.items():
+        layer = re.search(r"text_model\.layers\.(\d+)\.", name)
+        part = re.search(r"connector\.(\w+)", name)
+        groups[f"language layer {layer[1]}" if layer else part[1] if part else name].append(value)
+    return {name: sum(values) / len(values) for name, values in groups.items()}
+
+
+def what_holds(found: Sequence[Lesson]) -> str:
+    """What of the paper's table holds for the shipped pair, from their own figures."""
+    ends = {lesson.name: _mean(lesson.last) for lesson in found}
+    reading, frozen = ends.get("reading"), ends.get("frozen")
+    if reading is None or frozen is None:
+        return "Of nano there are no figures here yet, so whether this holds at 150M parameters is not said."
+    sizes = {lesson.name: lesson.parameters for lesson in found}
+    more = sizes["reading"] / max(1, sizes["frozen"])
+    if reading < frozen * 0.95:
+        told = f"Here too the LoRA side ends ahead of its frozen twin: {reading:.1%} letter errors against {frozen:.1%}"
+    elif frozen < reading * 0.95:
+        told = f"Here it does not hold: the frozen twin ends with {frozen:.1%} letter errors, LoRA with {reading:.1%}"
+    else:
+        told = f"Here the two end about equal: {reading:.1%} letter errors with LoRA, {frozen:.1%} frozen"
+    return (
+        f"{told}, after the same lines and steps, with {more:.0f} times as many trainable parameters. It is another task "
+        "(one line of writing), another size and one run each, so it repeats the question of the paper, not its result."
+    )
 
 
 def _mean(rates: Any) -> float | None:

@@ -1,0 +1,120 @@
+"""Frozen vs LoRA: one line, read without and with an adapter, and what is known about the difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from vlm_studio.studio import Studio
+from vlm_studio.ui.guard import guarded
+from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
+from vlm_studio.ui.tabs import compare_handlers as on
+from vlm_studio.ui.tabs.adapt import STRIPS_JS
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    chosen: gr.State
+    picture: gr.Image
+    corrected: gr.Dropdown
+    strips: gr.HTML
+    prompt: gr.Textbox
+    reference: gr.Textbox
+    left: gr.Dropdown
+    right: gr.Dropdown
+    strength: gr.Slider
+    compare: gr.Button
+    every: gr.Button
+    stop: gr.Button
+    result: gr.HTML
+    lessons: gr.HTML
+    measure: gr.Button
+
+    @property
+    def request(self) -> list[gr.components.Component]:
+        """What is compared, and how."""
+        return [
+            self.picture, self.corrected, self.chosen, self.prompt, self.reference, self.left, self.right, self.strength,
+        ]  # fmt: skip
+
+
+def build(shared: Shared) -> Panel:
+    studio = shared.studio
+    gr.HTML(
+        '<p class="studio-lead">The same line read without and with an adapter, in one loaded model: '
+        "what training the language model along buys over leaving it frozen.</p>",
+        padding=False,
+    )
+    with gr.Row():
+        with gr.Column(scale=5, min_width=320):
+            picture = gr.Image(
+                label="A line or a page of writing", type="filepath", sources=["upload", "clipboard"], height=190,
+                buttons=[], elem_id="compare-picture",
+            )  # fmt: skip
+            corrected = gr.Dropdown(
+                [], value=None, label="or a line that you put right", elem_id="compare-corrected"
+            )
+            strips = gr.HTML(js_on_load=STRIPS_JS, elem_id="compare-strips", padding=False, visible=False)
+            with gr.Row():
+                left = gr.Dropdown(on.choices(studio), value="base", label="Left", min_width=120)
+                right = gr.Dropdown(
+                    on.choices(studio), value=on.first_adapter(studio), label="Right", min_width=120
+                )
+            strength = gr.Slider(
+                0,
+                150,
+                value=100,
+                step=5,
+                label="Strength of the right one, %",
+                info="0 is the base model, bit for bit",
+            )
+            reference = gr.Textbox(
+                label="What stands there",
+                lines=2,
+                info="For error rates; one line of text for each line of writing",
+            )
+            with gr.Accordion("Ask something else", open=False):
+                prompt = gr.Textbox(label="Prompt", placeholder="Read the line.", max_lines=2)
+            with gr.Row():
+                compare = gr.Button(
+                    "Compare this line", variant="primary", min_width=140, elem_id="compare-run"
+                )
+                every = gr.Button("Compare all lines", min_width=140, elem_id="compare-all")
+                stop = gr.Button("Stop", variant="stop", min_width=70, scale=0)
+        with gr.Column(scale=7, min_width=320):
+            result = gr.HTML(on.NOTHING_YET, elem_id="compare-result", padding=False)
+    with gr.Accordion("What the paper found, and what holds here", open=True):
+        lessons = gr.HTML(on.lessons(studio), elem_id="compare-lessons", padding=False)
+        measure = gr.Button("Measure how far each layer moved", size="sm")
+    return Panel(
+        chosen=gr.State("0"), picture=picture, corrected=corrected, strips=strips, prompt=prompt, reference=reference,
+        left=left, right=right, strength=strength, compare=compare, every=every, stop=stop, result=result,
+        lessons=lessons, measure=measure,
+    )  # fmt: skip
+
+
+def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
+    quick = {"show_progress": "hidden", "api_visibility": API_HIDDEN}
+    shared.tabs.select(
+        guarded(on.tab_chosen, studio), None, [panel.corrected, panel.left, panel.right], **quick
+    )
+    given = [panel.picture, panel.corrected]
+    for changed in (panel.picture.change, panel.corrected.input):
+        changed(
+            guarded(on.show_strips, studio), given, [panel.strips, panel.chosen, panel.reference],
+            concurrency_id=ENGINE_QUEUE, **quick,
+        )  # fmt: skip
+    panel.strips.select(
+        guarded(on.choose_strip, studio), given, [panel.strips, panel.chosen, panel.reference], **quick
+    )
+    for button, handler in ((panel.compare, on.compare), (panel.every, on.compare_all)):
+        button.click(
+            guarded(handler, studio), panel.request, panel.result, concurrency_id=ENGINE_QUEUE,
+            concurrency_limit=4, **quick,
+        )  # fmt: skip
+    panel.stop.click(guarded(on.stop, studio), None, None, queue=False, api_visibility=API_HIDDEN)
+    panel.measure.click(
+        guarded(on.measure, studio), None, panel.lessons, concurrency_id=ENGINE_QUEUE, **quick
+    )
+    gr.api(guarded(on.api_compare, studio), api_name="compare", concurrency_id=ENGINE_QUEUE)
