@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,20 @@ class PageRead:
 
 
 PageEvent = LinesFound | LineRead | PageRead
+
+
+class LateFinder:
+    """LineFinder made with its first page: its libraries cost a start of the app a second and more."""
+
+    def __init__(self, make: Callable[[], LineFinder]) -> None:
+        self._make = make
+        self._made: LineFinder | None = None
+        self._lock = threading.Lock()
+
+    def find(self, image: Image) -> tuple[Line, ...]:
+        with self._lock:
+            made = self._made = self._made or self._make()
+        return made.find(image)
 
 
 class Transcriber:
