@@ -16,7 +16,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # First of all that could touch a GPU; on ZeroGPU nothing works otherwise.
 from vlm_studio import spaces_shim  # isort: skip
 
+from vlm_studio.core.conversation import Variant
 from vlm_studio.core.logs import set_up
+from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import Limits, Settings
 from vlm_studio.serve.lifetime import run_until_stopped
 from vlm_studio.serve.space_folder import missing_command
@@ -55,11 +57,16 @@ def fetch_language_model() -> None:
         log.error("the language model could not be installed: reading works, chatting does not")
 
 
-def on_zero_gpu(studio: Studio) -> None:
-    """The models go into memory before anybody asks, because only what is there now is there in the forks."""
-    tracer = studio.tracer
-    studio.engine = spaces_shim.GpuEngine(studio.engine)
-    studio.tracer = spaces_shim.GpuTracer(tracer)
+class ZeroGpuStudio(Studio):
+    """On ZeroGPU there is one model: what is in memory before the first question is what the forks have."""
+
+    def load(self) -> None:
+        tracer = self.tracer
+        self.engine = spaces_shim.GpuEngine(self.engine)
+        self.tracer = spaces_shim.GpuTracer(tracer)
+
+    def engine_of(self, variant: Variant) -> Engine:
+        return self.engine
 
 
 def main() -> None:
@@ -69,12 +76,12 @@ def main() -> None:
     settings = space_settings(Settings.from_env(os.environ), os.environ)
     settings = replace(settings, model=args.engine or settings.model)
     set_up(settings.log)
-    studio = Studio(settings)
+    if settings.space:
+        fetch_language_model()
+    studio = ZeroGpuStudio(settings) if spaces_shim.zero_gpu() else Studio(settings)
     try:
-        if settings.space:
-            fetch_language_model()
-        if spaces_shim.zero_gpu():
-            on_zero_gpu(studio)
+        if isinstance(studio, ZeroGpuStudio):
+            studio.load()
         server = build_server(studio)
         spaces_shim.announce()
         if settings.demo:

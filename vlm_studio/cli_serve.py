@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NANO = "idefics2-nano"
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("serve", help="put the model behind an OpenAI-compatible API")
@@ -79,6 +81,7 @@ def make_service(studio: Studio, capacity: int = CAPACITY) -> Service:
     return Service(
         engine=studio.engine,
         limits=studio.settings.limits,
+        adapters=lambda: studio.shipped_adapters if studio.engine.card.name == NANO else (),
         tracer=studio.tracer,
         calls=Calls(capacity),
         metrics=studio.metrics,

@@ -111,7 +111,7 @@ class GpuEngine:
     ) -> Iterator[EngineEvent]:
         """As the port says; a recorder stays empty, because the fork's copy of it is another one."""
         started, tokens = time.monotonic(), list[TokenEvent]()
-        events = self._stream(ask, images)
+        events: Any = self._stream(ask, images)
         try:
             for event in _raised(events):
                 if isinstance(event, TokenEvent):
@@ -130,7 +130,7 @@ class GpuEngine:
     def read(
         self, strips: Sequence[Image], cancel: CancelToken, variant: Variant | None = None
     ) -> Iterator[LineReading]:
-        readings = self._read(list(strips), variant)
+        readings: Any = self._read(list(strips), variant)
         try:
             for reading in _raised(readings):
                 cancel.raise_if_cancelled()

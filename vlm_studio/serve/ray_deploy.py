@@ -22,6 +22,8 @@ from ray import serve
 
 from vlm_studio.core.answers import EngineEvent
 from vlm_studio.core.settings import Settings
+from vlm_studio.model.adapter_file import read_folder
+from vlm_studio.model.adapters import AdapterShelf
 from vlm_studio.model.shelf import EngineShelf
 from vlm_studio.serve.access import Access
 from vlm_studio.serve.api import build_api
@@ -76,13 +78,17 @@ class Model:
 
     def __init__(self) -> None:
         settings = Settings.from_env(os.environ)
-        engine = EngineShelf(settings).default
+        shipped = settings.assets_dir / "nano" / "adapters"
+        engine = EngineShelf(
+            settings, lambda loaded: AdapterShelf(loaded.model, lambda n: read_folder(shipped / n))
+        ).default
+        names = tuple(sorted(path.parent.name for path in shipped.glob("*/adapter_config.json")))
         # Loaded before the replica counts as healthy.
-        self._name = engine.card.name
         self._settings = settings
         self._service = Service(
             engine=engine,
             limits=settings.limits,
+            adapters=lambda: names if engine.card.name == "idefics2-nano" else (),
             calls=Calls(CAPACITY, shared=RayAnswers()),
             prepare=self.adapter,
         )
@@ -117,11 +123,12 @@ class Model:
 
 def build(args: dict[str, Any] | None = None) -> serve.Application:
     """The application of ray_config.yaml. `replicas`: so many; without it Ray scales by load."""
+    deployment: Any = Model
     replicas = int((args or {}).get("replicas") or 0)
     if replicas:
-        return Model.options(num_replicas=replicas).bind()
+        return deployment.options(num_replicas=replicas).bind()
     scaling = {"min_replicas": 1, "max_replicas": 8, "target_ongoing_requests": 2, "downscale_delay_s": 300}
-    return Model.options(autoscaling_config=scaling).bind()
+    return deployment.options(autoscaling_config=scaling).bind()
 
 
 def run_until_stopped(host: str, port: int, replicas: int) -> int:
