@@ -55,7 +55,7 @@ FIRST_BLOCK = 9
 """Blocks before this one stay as they are."""
 KEPT_STRIPS = 480
 """Strips whose early features are kept; with more lines there are fewer variants of each. About 0.5 MB each."""
-MIX_LINES = 60
+MIX_LINES = 40
 CHECK_LINES = 40
 """Held-out lines that are read on the way, for the curve."""
 EVERY = 10
@@ -118,7 +118,7 @@ class Training:
         """(own lines in variants, lines of others, held-out lines), with their early features."""
         job = self.job
         variants = max(1, min(self.settings.variants, KEPT_STRIPS // max(1, len(job.learn))))
-        others = general_lines(Path(job.general), "mix")[:MIX_LINES]
+        others = general_lines(Path(job.general), "mix")[:MIX_LINES] if self.settings.mix else []
         total = len(job.learn) * variants + len(others) + min(CHECK_LINES, len(job.check))
         done = 0
         found: tuple[list[Prepared], list[Prepared], list[Prepared]] = ([], [], [])
@@ -289,7 +289,7 @@ def batch_of(lines: Sequence[Prepared]) -> tuple[Tensor, Tensor, Tensor, Tensor]
 def main(argv: Sequence[str]) -> int:
     """0: the adapter is there; 3: stopped, with a checkpoint."""
     if hasattr(os, "nice"):
-        os.nice(5)
+        os.nice(5)  # whoever reads a page meanwhile goes first
     cv2.setNumThreads(1)
     folder = Path(argv[0])
     torch.set_num_threads(read_job(folder).threads)

@@ -256,7 +256,7 @@ class Adapting:
 
     def _watch(self, run: TrainingRun, cancel: CancelToken) -> Iterator[TrainEvent]:
         """Points as they come, then the gate; in a thread of its own, whoever looks on."""
-        told = 0
+        told = len(self.trainer.points(run.id))
         over = False
         while not over:
             if cancel.cancelled:
