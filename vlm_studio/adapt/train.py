@@ -118,7 +118,8 @@ class Training:
         """(own lines in variants, lines of others, held-out lines), with their early features."""
         job = self.job
         variants = max(1, min(self.settings.variants, KEPT_STRIPS // max(1, len(job.learn))))
-        others = general_lines(Path(job.general), "mix")[:MIX_LINES] if self.settings.mix else []
+        others = general_lines(Path(job.general), "mix") if self.settings.mix else []
+        others = others[:: max(1, -(-len(others) // MIX_LINES))]
         total = len(job.learn) * variants + len(others) + min(CHECK_LINES, len(job.check))
         done = 0
         found: tuple[list[Prepared], list[Prepared], list[Prepared]] = ([], [], [])
