@@ -23,6 +23,7 @@ COMMANDS: tuple[str, ...] = (
     "cli_replay",
     "cli_inspect",
     "cli_adapt",
+    "cli_compare",
     "cli_sessions",
     "cli_serve",
     "cli_doctor",

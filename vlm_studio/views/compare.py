@@ -131,8 +131,10 @@ def lessons_html(lessons: Sequence[Lesson], total_parameters: int) -> str:
     return (
         f'<table class="compare-table"><thead><tr><th>nano</th><th>trainable</th><th>letter errors at the end</th></tr>'
         f"</thead><tbody>{rows}</tbody></table>"
+        + '<div class="curve-pair">'
         + curves_svg(cer, "Letter errors on held-out lines over the steps", lambda v: f"{100 * v:.0f}%")
         + curves_svg(loss, "Training loss over the steps", lambda v: f"{v:.1f}")
+        + "</div>"
         + "".join(change_html(x.change, titles[x.name]) for x in lessons if x.change)
     )
 
@@ -142,7 +144,8 @@ def _share(parameters: int, total: int) -> str:
 
 
 def _last(rates: Mapping[str, float]) -> str:
-    return escape(", ".join(f"{name} {value:.1%}" for name, value in rates.items())) or "not measured"
+    names = {"drawn_en": "English", "drawn_fr": "French", "copiste": "real French"}
+    return escape(", ".join(f"{names.get(k, k)} {v:.0%}" for k, v in rates.items())) or "not measured"
 
 
 def change_html(change: Mapping[str, float], title: str) -> str:

@@ -56,4 +56,4 @@ def curves_svg(
             )
     parts.append("</svg>")
     keys = "".join(f'<span class="key l{n % 4}">{escape(line.name)}</span>' for n, line in enumerate(drawn))
-    return f'<figure class="curves">{"".join(parts)}<figcaption>{keys}</figcaption></figure>'
+    return f'<figure class="curves"><p class="studio-hint">{escape(label)}</p>{"".join(parts)}<figcaption>{keys}</figcaption></figure>'

@@ -1,0 +1,151 @@
+"""``python -m vlm_studio adapt status|next|train|go-on|list|use|rename|export|import|delete``"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm_studio.core.adapters import Adapter, TrainingRun, TrainPoint, TrainSettings
+from vlm_studio.core.sessions import LOCAL_OWNER
+from vlm_studio.ingest.upload import read_file
+from vlm_studio.tasks.adapt import Judging, Learned
+
+if TYPE_CHECKING:
+    from vlm_studio.studio import Studio
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("adapt", help="teach the reader your hand from your corrections")
+    parser.add_argument("--owner", default=LOCAL_OWNER, help="user:NAME where people log in; default: local")
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("status", help="what there is to learn from, and what to do next")
+    coming = actions.add_parser("next", help="lines whose correction would teach most")
+    coming.add_argument("--count", type=int, default=12)
+    training = actions.add_parser("train", help="learn from all corrections; used only if it reads better")
+    training.add_argument("--name", default="My hand")
+    training.add_argument("--steps", type=int, default=TrainSettings().steps)
+    training.add_argument("--rank", type=int, default=TrainSettings().rank, choices=[4, 8, 16, 32])
+    training.add_argument(
+        "--mix", type=float, default=TrainSettings().mix, help="share of other hands, 0-0.5"
+    )
+    again = actions.add_parser("go-on", help="go on with a training that was stopped or interrupted")
+    again.add_argument("id", nargs="?", default="", help="default: the newest")
+    listing = actions.add_parser("list", help="adapters, newest first")
+    listing.add_argument("--json", action="store_true", help="for programs")
+    using = actions.add_parser("use", help="read with an adapter from now on")
+    using.add_argument("id", help="an adapter's id, or none for the base model")
+    renaming = actions.add_parser("rename", help="another name, and notes")
+    renaming.add_argument("id")
+    renaming.add_argument("name")
+    renaming.add_argument("--notes", default="")
+    exporting = actions.add_parser("export", help="write an adapter to a file")
+    exporting.add_argument("id")
+    exporting.add_argument("--out", type=Path, default=Path(), metavar="FOLDER")
+    importing = actions.add_parser("import", help="bring in an exported adapter")
+    importing.add_argument("file", type=Path)
+    deleting = actions.add_parser("delete", help="delete an adapter for good")
+    deleting.add_argument("id")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, studio: Studio) -> int:
+    """1 where the gate refused what was learned."""
+    actions: dict[str, Callable[[argparse.Namespace, Studio], int]] = {
+        "status": _status, "next": _next, "train": _train, "go-on": _go_on, "list": _list, "use": _use,
+        "rename": _rename, "export": _export, "import": _import, "delete": _delete,
+    }  # fmt: skip
+    return actions[args.action](args, studio)
+
+
+def _status(args: argparse.Namespace, studio: Studio) -> int:
+    parts = studio.adapting.split(args.owner)
+    print(f"{len(parts.learn)} lines to learn from, {len(parts.held)} of {parts.held_pages} pages kept back.")
+    print(studio.adapting.advice(args.owner).sentence)
+    worn = studio.adapter_store.in_use(args.owner)
+    print(f"Reading with {worn.name!r}." if worn else "Reading with the base model.")
+    return 0
+
+
+def _next(args: argparse.Namespace, studio: Studio) -> int:
+    for line in studio.adapting.next_lines(args.owner, args.count):
+        print(f"{line.gain:5.1f}  {line.line.title}: {line.line.reading.text}")
+    return 0
+
+
+def _train(args: argparse.Namespace, studio: Studio) -> int:
+    settings = replace(TrainSettings(), steps=args.steps, rank=args.rank, mix=min(max(args.mix, 0.0), 0.5))
+    return _watch(args, studio, studio.adapting.start(args.owner, args.name, settings))
+
+
+def _go_on(args: argparse.Namespace, studio: Studio) -> int:
+    runs = [
+        r for r in studio.adapting.trainings(args.owner) if r.id.startswith(args.id) and r.state != "done"
+    ]
+    if not runs:
+        print("There is no training to go on with.", file=sys.stderr)
+        return 1
+    return _watch(args, studio, studio.adapting.go_on(args.owner, runs[0].id))
+
+
+def _watch(args: argparse.Namespace, studio: Studio, run: TrainingRun) -> int:
+    print(f"Training {run.id}: {run.lines} lines, {run.held_lines} kept back.", file=sys.stderr)
+    learned: Adapter | None = None
+    live = studio.adapting.watching(args.owner, run.id)
+    for event in live.follow() if live is not None else ():
+        if isinstance(event, TrainPoint) and event.phase != "done":
+            cer = "" if event.cer is None else f", CER of kept-back lines {event.cer:.1%}"
+            print(f"{event.phase} {event.step}/{event.total}{cer}", file=sys.stderr)
+        elif isinstance(event, Judging):
+            print("reading the lines that were kept back", file=sys.stderr)
+        elif isinstance(event, Learned):
+            learned = event.adapter
+    if learned is None or learned.verdict is None:
+        print(studio.adapter_store.training(args.owner, run.id).message, file=sys.stderr)
+        return 1
+    print(f"{learned.id}  {learned.verdict.why}")
+    return 0 if learned.verdict.passed else 1
+
+
+def _list(args: argparse.Namespace, studio: Studio) -> int:
+    adapters = studio.adapters.list(args.owner)
+    if args.json:
+        print(json.dumps([asdict(a) for a in adapters], ensure_ascii=False, indent=1))
+        return 0
+    for adapter in adapters:
+        verdict = adapter.verdict
+        told = f"CER {verdict.cer_before:.1%} -> {verdict.cer_after:.1%}" if verdict else adapter.source
+        marks = " (in use)" * adapter.active + " (refused)" * (verdict is not None and not verdict.passed)
+        print(f"{adapter.id}  {adapter.created_at[:16]}  {adapter.name}  {told}{marks}")
+    return 0
+
+
+def _use(args: argparse.Namespace, studio: Studio) -> int:
+    studio.adapters.activate(args.owner, None if args.id == "none" else args.id)
+    return 0
+
+
+def _rename(args: argparse.Namespace, studio: Studio) -> int:
+    print(studio.adapters.rename(args.owner, args.id, args.name, args.notes).name)
+    return 0
+
+
+def _export(args: argparse.Namespace, studio: Studio) -> int:
+    data, name = studio.adapters.export(args.owner, args.id)
+    (args.out / name).write_bytes(data)
+    print(args.out / name)
+    return 0
+
+
+def _import(args: argparse.Namespace, studio: Studio) -> int:
+    print(studio.adapters.take_in(args.owner, read_file(args.file, studio.settings.limits)).id)
+    return 0
+
+
+def _delete(args: argparse.Namespace, studio: Studio) -> int:
+    studio.adapters.delete(args.owner, args.id)
+    return 0
