@@ -1,0 +1,146 @@
+"""A training, for real and small: what it learns is an adapter that fits, and no interruption changes a number of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from vlm_studio.adapt import train
+from vlm_studio.adapt.hand_model import NanoHand
+from vlm_studio.adapt.job import WEIGHTS, set_control
+from vlm_studio.adapt.process import Sources, Trainer
+from vlm_studio.adapt.train import FIRST_BLOCK, Prepared, Stopped, Training, choose, main
+from vlm_studio.core.adapters import TrainSettings
+from vlm_studio.core.errors import NotFound
+from vlm_studio.model.line_adapter import adaptable, adapted, delta
+from vlm_studio.model.line_recogniser import LineRecogniser
+from vlm_studio.model.tower import LineScorer
+from vlm_studio.reading.ctc_reader import CtcReader
+
+from .conftest import ROOT
+
+NANO = ROOT / "assets" / "nano"
+SOURCES = Sources(NANO, ROOT / "assets" / "general" / "lines.zip")
+SETTINGS = TrainSettings(rank=2, steps=4, batch=2, mix=0.0, variants=1)
+
+Strips = list[tuple[Image.Image, str]]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, strips: Strips, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    monkeypatch.setattr(train, "EVERY", 2)
+    made = Trainer(tmp_path, SOURCES, threads=1)
+    for name in ("a", "b"):
+        made.prepare(name, strips[:4], strips[4:], SETTINGS)
+    return made
+
+
+def hand() -> NanoHand:
+    return NanoHand(NANO, SOURCES.general, CtcReader)
+
+
+def test_a_stopped_training_goes_on_to_the_same_adapter(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([str(tmp_path / "a")]) == 0
+
+    def stop_at_two(self: Training, step: int, optimiser: object) -> None:
+        if step == 3:
+            raise Stopped  # as a crash: what came after the last checkpoint is lost
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_obey", stop_at_two)
+        assert main([str(tmp_path / "b")]) == 3
+        assert trainer.product("b") is None
+    assert main([str(tmp_path / "b")]) == 0
+    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+    steps = [(p.phase, p.step) for p in trainer.points("b")]
+    assert steps == [("train", 2), ("train", 4), ("done", 4)]
+    assert all(p.cer is not None and p.loss is not None for p in trainer.points("a")[:-1])
+    product = trainer.product("a")
+    assert product is not None
+    assert hand().parameters(*product) > 0
+    assert [text for _, text in trainer.held("a")] == ["Paris", "un mot"]
+
+
+def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) -> None:
+    set_control(tmp_path / "a", "stop")
+    training = Training(tmp_path / "a")
+    training._inject()
+    optimiser = torch.optim.AdamW(training._trained())
+    with pytest.raises(Stopped):
+        training._obey(1, optimiser)
+    assert training._resume(optimiser) == 1
+
+
+def test_the_merged_copy_reads_as_peft_would() -> None:
+    peft = pytest.importorskip("peft")
+    base = LineScorer(*LineRecogniser(NANO).load())
+    names = adaptable(base, FIRST_BLOCK)
+    assert "head" in names
+    assert not any(name.startswith("tower.blocks.3.") for name in names)
+    torch.manual_seed(3)
+    worn = peft.inject_adapter_in_model(
+        peft.LoraConfig(r=2, lora_alpha=4, target_modules=names, init_lora_weights=False),
+        LineScorer(*LineRecogniser(NANO).load()),
+    ).eval()
+    from safetensors.torch import save
+
+    state = {f"base_model.model.{k}": v.contiguous() for k, v in peft.get_peft_model_state_dict(worn).items()}
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    merged = adapted(base, config, save(state))
+    pixels, frames = torch.rand(1, 3, 48, 160) * 2 - 1, torch.tensor([20])
+    with torch.inference_mode():
+        plain, one, other = base(pixels, frames), worn(pixels, frames), merged(pixels, frames)
+    assert torch.allclose(one, other, atol=1e-3)
+    assert not torch.allclose(plain, other, atol=1e-2)
+
+
+def test_two_of_the_same_adapter_read_exactly_alike(strips: Strips) -> None:
+    from safetensors.torch import save
+
+    generator = torch.Generator().manual_seed(1)
+    weights = save(
+        {
+            "base_model.model.head.lora_A.weight": torch.randn(2, 120, generator=generator),
+            "base_model.model.head.lora_B.weight": torch.randn(191, 2, generator=generator) * 0.1,
+        }
+    )
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2}
+    pieces = [image for image, _ in strips[:2]]
+    first, second = (
+        LineRecogniser(NANO, (dict(config), bytes(weights))).probabilities(pieces) for _ in range(2)
+    )
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_batches_depend_on_the_step_alone_and_every_line_has_its_turn() -> None:
+    def lines(kind: str, count: int) -> list[Prepared]:
+        return [Prepared(torch.zeros(1, 1, 1), n, f"{kind}{n}") for n in range(count)]
+
+    own, others = lines("own", 6), lines("other", 9)
+    settings = TrainSettings(batch=4, mix=0.5)
+    batches = [choose(own, others, step, settings) for step in range(3)]
+    assert batches == [choose(own, others, step, settings) for step in range(3)]
+    seen = [line.text for batch in batches for line in batch if line.text.startswith("own")]
+    assert sorted(seen) == [f"own{n}" for n in range(6)]
+    assert all(sum(line.text.startswith("other") for line in batch) == 2 for batch in batches)
+    assert len(choose(own, [], 0, settings)) == 4
+
+
+def test_an_unknown_training_is_not_found(trainer: Trainer) -> None:
+    for name in ("c", "../a"):
+        with pytest.raises(NotFound):
+            trainer.begin(name)
+
+
+def test_delta_is_the_product() -> None:
+    from vlm_studio.model.adapter_file import LoraWeights
+
+    down, up = torch.randn(2, 3, 1, 1), torch.randn(4, 2, 1, 1)
+    found = delta(LoraWeights(2, 4, 2.0, {"x": down}, {"x": up}), "x")
+    assert found.shape == (4, 3, 1, 1)
+    assert torch.allclose(found[:, :, 0, 0], 2 * up[:, :, 0, 0] @ down[:, :, 0, 0])

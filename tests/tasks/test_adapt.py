@@ -1,0 +1,325 @@
+"""From corrections to an adapter: the real store and the real gate, with a trainer and a model that do as they are told."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.store.kept import OTHER, OWNER, Kept
+from vlm_studio.core.adapters import TrainPoint, TrainSettings
+from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
+from vlm_studio.core.errors import AdapterRejected, InvalidRequest, NotFound
+from vlm_studio.store.adapter_store import AdapterStore
+from vlm_studio.tasks.adapt import Adapting, Judging, Learned
+from vlm_studio.tasks.adapt_manage import Adapters
+from vlm_studio.tasks.live import LiveRuns
+
+CONFIG = {"peft_type": "LORA", "r": 2}
+
+
+class Reads:
+    """Every strip says what is written in its first pixel's colour; spoils a letter unless it is `good`."""
+
+    def __init__(self, good: bool, name: str = "nano") -> None:
+        self.good, self.name = good, name
+
+    def read(self, strips: Sequence[Image.Image], cancel: CancelToken) -> Iterator[LineReading]:
+        for number, strip in enumerate(strips):
+            text = f"the line that is written in grey {strip.convert('L').getpixel((3, 3))}"
+            yield LineReading(
+                text if self.good else text.replace("line", f"lime{number % 3}"), 0.9, (), self.name
+            )
+
+
+class Model:
+    name, sha256 = "nano", "f" * 64
+
+    def reader(self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "") -> Reads:
+        return Reads(adapter is not None and adapter[1] == b"good", name or "nano")
+
+    def parameters(self, config: Mapping[str, Any], weights: bytes) -> int:
+        if weights not in {b"good", b"bad"}:
+            raise AdapterRejected("This adapter cannot be used.")
+        return 4
+
+    def clean(self, config: Mapping[str, Any], weights: bytes) -> dict[str, Any]:
+        return {"peft_type": "LORA", "r": config["r"]}
+
+    def general(self) -> list[tuple[Image.Image, str]]:
+        return [(Image.new("L", (60, 20), 9), "the line that is written in grey 9")]
+
+
+class Trainer:
+    """Ends when told to, with the weights it was told to end with."""
+
+    def __init__(self) -> None:
+        self.weights: bytes | None = b"good"
+        self.over = threading.Event()
+        self.words: list[str] = []
+        self.learn: list[tuple[Image.Image, str]] = []
+        self.check: list[tuple[Image.Image, str]] = []
+        self.alive = False
+
+    def prepare(self, training_id: str, learn: Any, check: Any, settings: TrainSettings) -> None:
+        self.learn, self.check = list(learn), list(check)
+
+    def begin(self, training_id: str) -> None:
+        self.alive = True
+
+    def running(self, training_id: str) -> bool:
+        return self.alive
+
+    def wait(self, training_id: str, seconds: float) -> bool:
+        if self.over.wait(0.01):
+            self.alive = False
+        return not self.alive
+
+    def points(self, training_id: str) -> Sequence[TrainPoint]:
+        return [TrainPoint("train", 1, 2, 0.1, 0.5, 0.2)] if self.over.is_set() else []
+
+    def control(self, training_id: str, word: str) -> None:
+        self.words.append(word)
+        if word == "stop":
+            self.weights = None
+            self.over.set()
+
+    def held(self, training_id: str) -> list[tuple[Image.Image, str]]:
+        return self.check
+
+    def product(self, training_id: str) -> tuple[dict[str, Any], bytes] | None:
+        return None if self.weights is None else (dict(CONFIG), self.weights)
+
+    def remove(self, training_id: str) -> None:
+        self.alive = False
+
+
+class Desk:
+    def __init__(self, root: Path) -> None:
+        self.kept = Kept(root)
+        self.rows = AdapterStore(self.kept.database, self.kept.sessions, self.kept.blobs)
+        self.trainer, self.live = Trainer(), LiveRuns()
+        model = Model()
+        self.adapting = Adapting(
+            self.kept.transcripts,
+            self.kept.blobs,
+            self.rows,
+            lambda: self.trainer,
+            lambda: model,
+            self.live,
+            "1",
+        )  # type: ignore[arg-type]
+        self.adapters = Adapters(
+            self.rows, lambda: model, self.rows.in_use, self.rows.trusted_files, lambda: ("nano", "")
+        )  # type: ignore[arg-type]
+        self.session = self.kept.sessions.create(OWNER, "transcribe", "Letters")
+
+    def correct(self, shade: int, count: int, owner: str = OWNER) -> None:
+        """A page of that shade of grey with so many lines, all put right."""
+        buffer = io.BytesIO()
+        Image.new("L", (200, 30 * count), shade).save(buffer, "PNG")
+        sha = self.kept.blobs.put(buffer.getvalue(), "image/png")
+        page = Page(sha, 0, sha, 200, 30 * count)
+        (kept,) = self.kept.sessions.add_asset(
+            owner, self.session.id, Asset(sha, "image/png", "p.png", 9), [page]
+        )
+        lines = tuple(
+            ReadLine(Line(Box(5, 30 * n + 3, 190, 30 * n + 25)), LineReading("lime", 0.4, (), "nano"))
+            for n in range(count)
+        )
+        for line in self.kept.transcripts.save_reading(owner, kept.id, PageReading(page, lines, "nano", 0.1)):
+            self.kept.transcripts.correct(owner, line.id, f"the line that is written in grey {shade}")
+
+    def learned(self) -> list[object]:
+        run = self.adapting.start(OWNER, "My hand")
+        self.trainer.over.set()
+        live = self.adapting.watching(OWNER, run.id)
+        events = list(live.follow()) if live is not None else []
+        assert live is None or not live.running
+        return events
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path / "data")
+    yield made
+    made.live.stop_all(5)
+    made.kept.database.close()
+
+
+@pytest.fixture
+def ready(desk: Desk) -> Desk:
+    desk.correct(200, 14)
+    desk.correct(90, 8)
+    return desk
+
+
+def test_lines_become_an_adapter_that_is_used(ready: Desk) -> None:
+    ready.learned()
+    assert len(ready.trainer.learn) == 14
+    assert {text for _, text in ready.trainer.check} == {"the line that is written in grey 90"}
+    (adapter,) = ready.adapters.list(OWNER)
+    assert adapter.active
+    assert adapter.verdict is not None
+    assert adapter.verdict.passed
+    assert (adapter.facts.lines, adapter.verdict.lines, adapter.verdict.pages) == (14, 8, 1)
+    (run,) = ready.adapting.trainings(OWNER)
+    assert (run.state, run.adapter_id) == ("done", adapter.id)
+    name = ready.adapters.reader_name(OWNER, ready.session.id, "auto")
+    assert name == f"nano+{adapter.id}"
+    assert ready.adapters.reader(name).name == f"nano+my-hand.{adapter.weights_sha256[:8]}"
+
+
+def test_what_is_not_better_is_kept_but_never_used(ready: Desk) -> None:
+    ready.trainer.weights = b"bad"
+    ready.learned()
+    (adapter,) = ready.adapters.list(OWNER)
+    assert not adapter.active
+    assert adapter.verdict is not None
+    assert "no better" in adapter.verdict.why
+    with pytest.raises(InvalidRequest, match="no better"):
+        ready.adapters.activate(OWNER, adapter.id)
+    with pytest.raises(InvalidRequest):
+        ready.adapters.choose(OWNER, ready.session.id, adapter.id)
+    assert ready.adapters.reader_name(OWNER, ready.session.id, "auto") == "auto"
+
+
+def test_events_come_to_whoever_watches(ready: Desk) -> None:
+    run = ready.adapting.start(OWNER, "My hand")
+    live = ready.adapting.watching(OWNER, run.id)
+    assert live is not None
+    assert ready.adapting.watching(OTHER, run.id) is None
+    with pytest.raises(InvalidRequest, match="running already"):
+        ready.adapting.start(OWNER, "Another")
+    ready.trainer.over.set()
+    kinds = [type(event) for event in live.follow()]
+    assert kinds == [TrainPoint, Judging, Learned]
+
+
+def test_stopped_and_taken_up_again(ready: Desk) -> None:
+    run = ready.adapting.start(OWNER, "My hand")
+    live = ready.adapting.watching(OWNER, run.id)
+    ready.adapting.pause(OWNER, run.id)
+    assert ready.adapting.trainings(OWNER)[0].state == "paused"
+    ready.adapting.stop(OWNER, run.id)
+    assert live is not None
+    list(live.follow())
+    assert ready.trainer.words == ["pause", "stop"]
+    stopped = ready.adapting.trainings(OWNER)[0]
+    assert (stopped.state, stopped.adapter_id) == ("cancelled", None)
+    ready.trainer.weights = b"good"
+    ready.adapting.go_on(OWNER, run.id)
+    again = ready.adapting.watching(OWNER, run.id)
+    list(again.follow() if again is not None else ())
+    assert ready.adapting.trainings(OWNER)[0].state == "done"
+    with pytest.raises(NotFound):
+        ready.adapting.go_on(OTHER, run.id)
+
+
+def test_a_training_whose_process_is_gone_says_so(ready: Desk) -> None:
+    run = ready.rows.add_training(OWNER, "My hand", TrainSettings(), 9, 9, 1)
+    ready.rows.set_training(OWNER, run.id, "running")
+    (found,) = ready.adapting.trainings(OWNER)
+    assert found.state == "cancelled"
+    assert "Go on" in found.message
+
+
+def test_too_little_is_refused_with_advice(desk: Desk) -> None:
+    desk.correct(200, 14)
+    with pytest.raises(InvalidRequest, match="another page"):
+        desk.adapting.start(OWNER, "My hand")
+    with pytest.raises(InvalidRequest, match="steps"):
+        desk.adapting.start(OWNER, "My hand", TrainSettings(steps=100_000))
+
+
+def test_left_out_lines_are_not_learned_from(ready: Desk) -> None:
+    first = ready.adapting.lines(OWNER)[0].line.line_id
+    with pytest.raises(NotFound):
+        ready.adapting.leave_out(OTHER, first, True)
+    ready.adapting.leave_out(OWNER, first, True)
+    assert first not in {line.line_id for line in ready.adapting.usable(OWNER)}
+    assert len(ready.adapting.usable(OWNER)) == 21
+    ready.adapting.leave_out(OWNER, first, False)
+    assert len(ready.adapting.usable(OWNER)) == 22
+
+
+def test_an_adapter_goes_out_and_comes_in_again(ready: Desk) -> None:
+    ready.learned()
+    (adapter,) = ready.adapters.list(OWNER)
+    data, name = ready.adapters.export(OWNER, adapter.id)
+    assert name == "My hand.adapter.zip"
+    with pytest.raises(NotFound):
+        ready.adapters.export(OTHER, adapter.id)
+    back = ready.adapters.take_in(OTHER, data)
+    assert (back.owner, back.name, back.source, back.active, back.verdict) == (
+        OTHER,
+        "My hand",
+        "imported",
+        False,
+        None,
+    )
+    assert "fewer letter errors" in back.notes
+    ready.adapters.activate(OTHER, back.id)
+    assert ready.adapters.reader_name(OTHER, "", "nano") == f"nano+{back.id}"
+    ready.adapters.delete(OTHER, back.id)
+    assert ready.adapters.reader_name(OTHER, "", "nano") == "nano"
+
+
+@pytest.mark.parametrize("name", ["nano+01abc", "fast+x", "+"])
+def test_a_client_cannot_name_an_adapter(ready: Desk, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        ready.adapters.reader_name(OWNER, "", name)
+
+
+def test_other_readers_stay_what_they_are(ready: Desk) -> None:
+    ready.learned()
+    assert ready.adapters.reader_name(OWNER, "", "fast") == "fast"
+    ready.adapters.choose(OWNER, ready.session.id, "base")
+    assert ready.adapters.reader_name(OWNER, ready.session.id, "auto") == "auto"
+    ready.adapters.choose(OWNER, ready.session.id, "active")
+    assert ready.adapters.reader_name(OWNER, ready.session.id, "auto").startswith("nano+")
+
+
+def test_files_that_are_no_exported_adapter_are_refused(ready: Desk) -> None:
+    import json
+    import zipfile
+
+    ready.learned()
+    (adapter,) = ready.adapters.list(OWNER)
+    good, _ = ready.adapters.export(OWNER, adapter.id)
+
+    def changed(**files: bytes | None) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(out, "w") as new:
+            for name in {*old.namelist(), *files}:
+                data = files.get(name, old.read(name) if name in old.namelist() else None)
+                if data is not None:
+                    new.writestr(name, data)
+        return out.getvalue()
+
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        card = json.loads(archive.read("card.json"))
+    other_base = {**card, "facts": {**card["facts"], "base_sha256": "0" * 64}}
+    for data in (
+        b"",
+        b"PK\x03\x04nothing",
+        good[: len(good) // 2],
+        changed(**{"../../escape": b"x"}),
+        changed(**{"adapter_model.bin": b"\x80\x04"}),
+        changed(**{"card.json": None}),
+        changed(**{"card.json": b"[]"}),
+        changed(**{"card.json": b"{}"}),
+        changed(**{"card.json": json.dumps({**card, "facts": {"kind": "hand"}}).encode()}),
+        changed(**{"card.json": json.dumps(other_base).encode()}),
+        changed(**{"adapter_config.json": b"[1]"}),
+        changed(**{"adapter_model.safetensors": b"worse"}),
+    ):
+        with pytest.raises(AdapterRejected):
+            ready.adapters.take_in(OWNER, data)
+    assert len(ready.adapters.list(OWNER)) == 1
