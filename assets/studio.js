@@ -11,3 +11,14 @@ document.addEventListener('paste', (event) => {
   input.dispatchEvent(new Event('change', { bubbles: true }));
   event.preventDefault();
 });
+
+// An upload says its own label: "Drop photos or PDFs of handwriting here ...", not "Drop File Here - or - Click to Upload".
+const sayLabels = () => document.querySelectorAll('[data-testid="upload-text"]:not([data-says])').forEach((node) => {
+  const label = node.closest('.block')?.querySelector('label[data-testid="block-label"]');
+  if (label?.textContent.trim()) node.dataset.says = label.textContent.trim();
+});
+const watchLabels = () => {
+  sayLabels();
+  new MutationObserver(sayLabels).observe(document.body, { childList: true, subtree: true });
+};
+if (document.body) watchLabels(); else document.addEventListener('DOMContentLoaded', watchLabels);

@@ -104,7 +104,6 @@ def build(shared: Shared) -> Panel:
             type="filepath",
             height=170,
             elem_id="transcribe-files",
-            elem_classes="drop-files",
         )
         notice = gr.HTML(elem_id="transcribe-notice", padding=False, visible=False)
         with gr.Row():
