@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,6 +131,24 @@ def test_stop_ends_within_a_token_and_keeps_what_came(engine: HFEngine) -> None:
 def test_a_seed_repeats_and_another_differs(engine: HFEngine) -> None:
     texts = [answer(engine, ask(FIRST, temperature=1.3, seed=seed)).text for seed in (1, 1, 2, 3)]
     assert texts[0] == texts[1] and len(set(texts)) > 1
+
+
+def test_strips_read_together_read_as_alone(engine: HFEngine, strips: dict[str, Image.Image]) -> None:
+    images = list(strips.values())
+    together = list(engine.read(images, CancelToken()))
+    alone = next(HFEngine(engine.loaded).read(images[1:2], CancelToken()))
+    assert len(together) == 3 and together[1].text == alone.text
+    assert abs(together[1].confidence - alone.confidence) < 0.05
+
+
+def test_quick_steps_say_what_the_model_says(engine: HFEngine) -> None:
+    """4-bit steps with close calls settled, against every token through the model's own modules."""
+    assert engine.loaded.lean is not None
+    request = Ask(two_questions()["b"], params=GenParams(max_new_tokens=16))
+    quick = answer(engine, request)
+    slow = answer(HFEngine(dataclasses.replace(engine.loaded, lean=None)), request)
+    assert [t.token_id for t in quick.tokens] == [t.token_id for t in slow.tokens]
+    assert np.allclose([t.logprob for t in quick.tokens], [t.logprob for t in slow.tokens], atol=0.15)
 
 
 def test_two_at_once_wait_in_line_and_do_not_mix(engine: HFEngine) -> None:

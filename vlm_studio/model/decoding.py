@@ -140,7 +140,7 @@ class Decoder:
 
     def _lean_step(self, token: int, length: int, cache: Any) -> Tensor:
         assert self.lean is not None
-        logits = self.lean.step(token)
+        logits = self.lean.step([token])[0]
         if close(logits):
             self.lean.lend(cache, drop=1)
             logits = self._step(token, length, cache)

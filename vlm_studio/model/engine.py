@@ -168,7 +168,7 @@ class HFEngine:
         for batch in self._reader.batches(strips):
             # The device is given back between batches, never held over a yield.
             with self._turn(chosen, cancel), torch.inference_mode():
-                readings = self._reader.read(batch, self._made_by(chosen), cancel)
+                readings = self._reader.read(batch, self._made_by(chosen), self._adapter_key(chosen), cancel)
             yield from readings
 
     @contextmanager
@@ -313,7 +313,7 @@ class HFEngine:
             )
 
         def settle() -> None:
-            if not watching:
+            if name is not None and not watching:
                 with torch.inference_mode():
                     fed = self._decoder.settle(decoded, len(given.ids), cache)
                 self.prefixes.keep(name, [*keys, *((token, "", 0) for token in fed)], cache)

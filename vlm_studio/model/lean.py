@@ -40,7 +40,7 @@ class Packed:
     scales: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(1, in) -> (1, out), bfloat16."""
+        """(rows, in) -> (rows, out), bfloat16."""
         return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.codes, GROUP, self.scales)
 
 
@@ -65,7 +65,7 @@ class _Linear:
     up: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(1, in) float32 -> (1, out) float32."""
+        """(rows, in) float32 -> (rows, out) float32."""
         y = self.base(x.to(FAST)).float()
         if self.down is not None and self.up is not None:
             y += F.linear(F.linear(x, self.down), self.up)
@@ -140,7 +140,7 @@ class LeanDecoder:
         self._keys, self._values = [], []
         for layer in cache.layers:
             for kept, buffers in ((layer.keys, self._keys), (layer.values, self._values)):
-                buffer = kept.new_empty(1, self.kv_heads, total, self.size)
+                buffer = kept.new_empty(len(kept), self.kv_heads, total, self.size)
                 buffer[:, :, : self._held] = kept
                 buffers.append(buffer)
         angles = torch.outer(torch.arange(total, dtype=torch.float32), self.frequencies)
@@ -159,30 +159,38 @@ class LeanDecoder:
             keys[:, :, self._held - 1] = layer.keys[:, :, -1]
             values[:, :, self._held - 1] = layer.values[:, :, -1]
 
-    def step(self, token: int) -> Tensor:
-        """Logits (vocabulary,) float32 after `token`."""
-        at = self._held
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Go on with these rows of the batch only."""
+        chosen = torch.tensor(rows)
+        self._keys = [keys[chosen] for keys in self._keys]
+        self._values = [values[chosen] for values in self._values]
+
+    def step(self, tokens: Sequence[int]) -> Tensor:
+        """Logits (rows, vocabulary) float32 after one more token in each row of the batch."""
+        at, rows = self._held, len(tokens)
         self._held = end = at + 1
         cos, sin = self._turns[0][at], self._turns[1][at]
         heads, both, half = self.heads, self.heads + self.kv_heads, self.size // 2
         shape, group = (self.hidden,), self.heads // self.kv_heads
-        x = self.embeddings[token][None]
+        x = self.embeddings[list(tokens)]
         for layer, keys, values in zip(self.layers, self._keys, self._values, strict=True):
-            rows = layer.qkv(F.rms_norm(x, shape, layer.norm_in, self.eps)).view(-1, self.size)
-            turned = rows[:both]
+            mixed = layer.qkv(F.rms_norm(x, shape, layer.norm_in, self.eps)).view(rows, -1, self.size)
+            turned = mixed[:, :both]
             turned = turned * cos + turned.roll(half, -1) * sin
-            keys[0, :, at] = turned[heads:]
-            values[0, :, at] = rows[both:]
-            query = turned[:heads].view(1, self.kv_heads, group, self.size)
+            keys[:, :, at] = turned[:, heads:]
+            values[:, :, at] = mixed[:, both:]
+            query = turned[:, :heads].reshape(rows, self.kv_heads, group, self.size)
             seen = F.scaled_dot_product_attention(query, keys[:, :, :end], values[:, :, :end])
-            x = x + layer.out(seen.reshape(1, -1))
+            x = x + layer.out(seen.reshape(rows, -1))
             grown = layer.gate_up(F.rms_norm(x, shape, layer.norm_mid, self.eps))
             x = x + layer.down(F.silu(grown[:, : self.wide]) * grown[:, self.wide :])
-        x = F.rms_norm(x, shape, self.norm, self.eps)
-        logits = self.head(x.to(FAST))[0].float()
+        return self._logits(F.rms_norm(x, shape, self.norm, self.eps))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        logits = self.head(x.to(FAST)).float()
         leaders = logits.topk(LEADERS).indices
-        logits[leaders] = F.linear(x, plain(self._model.lm_head).weight[leaders])[0]
-        return logits
+        exact = plain(self._model.lm_head).weight[leaders] @ x[:, :, None]
+        return logits.scatter(1, leaders, exact[:, :, 0])
 
 
 def close(logits: Tensor) -> bool:

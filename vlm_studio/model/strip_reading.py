@@ -55,17 +55,19 @@ class StripReader:
         if group:
             yield group
 
-    def read(self, strips: Sequence[Sequence[Image]], made_by: str, cancel: CancelToken) -> list[LineReading]:
-        """One reading per strip. Raises Cancelled between tokens."""
+    def read(
+        self, strips: Sequence[Sequence[Image]], made_by: str, adapter: str, cancel: CancelToken
+    ) -> list[LineReading]:
+        """One reading per strip, with the adapter that is on the model. Raises Cancelled between tokens."""
         pieces = [piece for strip in strips for piece in strip]
-        rows = self._rows(pieces, made_by, cancel)
+        rows = self._rows(pieces, made_by, adapter, cancel)
         readings, at = [], 0
         for strip in strips:
             readings.append(self._joined(rows[at : at + len(strip)]))
             at += len(strip)
         return readings
 
-    def _rows(self, pieces: Sequence[Image], made_by: str, cancel: CancelToken) -> list[_Row]:
+    def _rows(self, pieces: Sequence[Image], made_by: str, adapter: str, cancel: CancelToken) -> list[_Row]:
         """All pieces decoded greedily side by side. Their prompts are of one length, so nothing is padded."""
         feeder, model = self.loaded.feeder, self.loaded.model
         given = [
@@ -81,27 +83,41 @@ class StripReader:
             logits = self._forward(ids, ids.shape[1], cache, features)
         rows = [_Row() for _ in pieces]
         active = list(range(len(pieces)))
+        lean = self.loaded.lean
+        if lean is not None and lean.adapt(adapter):
+            lean.begin(cache, LONGEST)
+        else:
+            lean = None
         for step in range(1, LONGEST + 1):
             cancel.raise_if_cancelled()
             active, places, chosen = self._choose(rows, active, logits)
             if not active or step == LONGEST:
                 break
-            if len(places) < logits.shape[0]:
+            fewer = len(places) < len(logits)
+            tokens = [chosen[place] for place in places]
+            if lean is not None:
+                if fewer:
+                    lean.keep_rows(places)
+                logits = lean.step(tokens)
+                continue
+            if fewer:
                 cache.batch_select_indices(torch.tensor(places, device=ids.device))
-            logits = self._forward(chosen[places][:, None], ids.shape[1] + step, cache, None)
+            column = torch.tensor(tokens, device=ids.device)[:, None]
+            logits = self._forward(column, ids.shape[1] + step, cache, None)
         return rows
 
     def _choose(
         self, rows: Sequence[_Row], active: Sequence[int], logits: Tensor
-    ) -> tuple[list[int], list[int], Tensor]:
+    ) -> tuple[list[int], list[int], list[int]]:
         """Next token of each active row: (rows that go on, their places in the batch, all chosen tokens)."""
         scores = torch.log_softmax(logits, -1)
         allowed = scores.clone()
         allowed[:, list(self.loaded.never_ids)] = -torch.inf
-        chosen = allowed.argmax(-1)
-        sure = scores.gather(1, chosen[:, None])[:, 0].tolist()
+        best = allowed.argmax(-1)
+        sure = scores.gather(1, best[:, None])[:, 0].tolist()
+        chosen: list[int] = best.tolist()
         on, places = [], []
-        for place, (number, token) in enumerate(zip(active, chosen.tolist(), strict=True)):
+        for place, (number, token) in enumerate(zip(active, chosen, strict=True)):
             row = rows[number]
             row.logprob += sure[place]
             if token in self.loaded.end_ids:
