@@ -104,10 +104,9 @@ class Studio:
         nano = self.settings.assets_dir / "nano"
         if (nano / "card.json").exists():
             recogniser = lazily("vlm_studio.model.line_recogniser", "LineRecogniser")
-            reader = lazily("vlm_studio.reading.ctc_reader", "CtcReader")
-            words = lazily("vlm_studio.reading.lexicon", "WordList")
-            listed = self.settings.assets_dir / "words" / "words.tsv.gz"
-            readers["nano"] = lambda: reader("nano", recogniser(nano), words=words(listed))
+            reader = lazily("vlm_studio.reading.merge", "seconded")
+            words = self.settings.assets_dir / "words" / "words.tsv.gz"
+            readers["nano"] = lambda: reader("nano", recogniser(nano), words)
         return Transcriber(finder, readers, self.choose_reader, lambda name: self.adapters.reader(name))
 
     @cached_property
@@ -125,13 +124,12 @@ class Studio:
     @cached_property
     def hand_model(self) -> HandModel:
         """nano's reader as something that hands are learned on."""
-        reader = lazily("vlm_studio.reading.ctc_reader", "CtcReader")
-        words = lazily("vlm_studio.reading.lexicon", "WordList")
+        reader = lazily("vlm_studio.reading.merge", "seconded")
         assets = self.settings.assets_dir
         made: HandModel = lazily("vlm_studio.adapt.hand_model", "NanoHand")(
             assets / "nano",
             assets / "general" / "lines.zip",
-            lambda name, recogniser: reader(name, recogniser, words=words(assets / "words" / "words.tsv.gz")),
+            lambda name, recogniser: reader(name, recogniser, assets / "words" / "words.tsv.gz"),
         )
         return made
 

@@ -6,6 +6,7 @@ character are needed for confidences and alternatives, which the package's own i
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class FastReader(CtcReader):
     """Reader port. Thread-safe; the session is made at first use."""
 
     def __init__(self) -> None:
-        super().__init__("fast", OnnxRecogniser(), _clean)
+        super().__init__("fast", shared_recogniser(), plain_punctuation)
 
 
 class OnnxRecogniser:
@@ -88,7 +89,14 @@ def _pixels(piece: Image) -> np.ndarray:
     return np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, -width % FRAME)))
 
 
-def _clean(word: str) -> str:
+@functools.cache
+def shared_recogniser() -> OnnxRecogniser:
+    """The one of this process: its session takes a moment to make and 60 MB."""
+    return OnnxRecogniser()
+
+
+def plain_punctuation(word: str) -> str:
+    """Full-width punctuation as ASCII, except in a word of Chinese characters."""
     if any("\u4e00" <= c <= "\u9fff" for c in word):
         return word
     return word.translate(_ASCII)

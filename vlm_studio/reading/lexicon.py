@@ -25,19 +25,19 @@ _NEVER = -1e30
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much word frequencies count. Tuned by vlm_studio/recipe/tune_lexicon.py."""
+    """How much word frequencies count. Tuned on validation lines (vlm_studio/recipe/LOG.md)."""
 
-    frequency: float = 0.4
+    frequency: float = 0.5
     """Weight of the natural log of a word's frequency against the recogniser's log-probability."""
     unknown: float = 780.0
     """Centibels of a word that is in no list."""
-    letter: float = 0.6
+    letter: float = 0.7
     """Added to a candidate for each character, against the liking for short words."""
     odd_case: float = 2.0
     """Nats taken from a word with capitals inside, as in "hELLo"."""
     mixed: float = 1.5
     """Nats taken from a word of letters and digits, as in "l95O"."""
-    beam: int = 10
+    beam: int = 20
 
 
 class WordList:

@@ -28,7 +28,7 @@ from vlm_studio.core.ports import Reader
 from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
 from vlm_studio.reading.ctc_reader import CtcReader
 from vlm_studio.reading.fast import FastReader
-from vlm_studio.reading.lexicon import WordList
+from vlm_studio.reading.merge import seconded
 from vlm_studio.recipe.data import drawn_validation, load_copiste
 from vlm_studio.recipe.evaluate import score
 from vlm_studio.recipe.texts import load_texts
@@ -114,7 +114,7 @@ def write_weights(checkpoint: Path, folder: Path) -> str:
 
 
 def _nano(folder: Path) -> CtcReader:
-    return CtcReader("nano", LineRecogniser(folder), words=WordList(ASSETS / "words" / "words.tsv.gz"))
+    return seconded("nano", LineRecogniser(folder), ASSETS / "words" / "words.tsv.gz")
 
 
 def export(args: argparse.Namespace) -> None:
