@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
-from vlm_studio.core.errors import NotFound
+from vlm_studio.core.errors import InvalidRequest, NotFound
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.core.settings import Settings
 from vlm_studio.studio import Studio
@@ -49,3 +52,26 @@ def owner_of(settings: Settings, request: gr.Request | None) -> str:
             "Allow cookies for this page and reload it.",
         )
     return "visitor:" + hashlib.sha256(cookie.encode()).hexdigest()[:32]
+
+
+def upload_path(file: object) -> Path:
+    """Where a file lies that came through the API. Gradio hands it over as a plain dictionary, as the client sent it.
+
+    So its path is the client's word, and only what lies in Gradio's own upload folder is taken. Raises InvalidRequest.
+    """
+    if not isinstance(file, dict):
+        return Path(str(getattr(file, "path", "")))
+    path = Path(str(file.get("path") or "")).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise InvalidRequest("A file did not arrive.", "Upload it first, as gradio_client.handle_file does.")
+    return path
+
+
+def uploads_of(files: Sequence[object] | None) -> list[tuple[str, bytes]]:
+    """(name, content) of files that came through the API. Raises InvalidRequest."""
+    found = []
+    for file in files or ():
+        path = upload_path(file)
+        name = file.get("orig_name") if isinstance(file, dict) else getattr(file, "orig_name", None)
+        found.append((Path(str(name or path)).name, path.read_bytes()))
+    return found

@@ -24,7 +24,7 @@ from vlm_studio.tasks.chat_answer import Options, Said, Told
 from vlm_studio.tasks.chat_markers import marker
 from vlm_studio.tasks.chat_presets import preset
 from vlm_studio.tasks.chat_value import answer_value
-from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.shared import owner_of, uploads_of
 from vlm_studio.ui.tabs.sessions_handlers import download_folder
 from vlm_studio.views.chat_messages import live_html, messages_html, unanswered_html
 from vlm_studio.views.chat_tray import tray_html
@@ -355,7 +355,7 @@ def api_chat(
     Returns what `chat --format json` prints; its `session` goes on with the same conversation.
     """
     owner = owner_of(studio.settings, request)
-    given = [(Path(f.orig_name or f.path).name, Path(f.path).read_bytes()) for f in images or []]
+    given = uploads_of(images)
     problems: tuple[str, ...] = ()
     if given:
         taken = studio.chats.attach(owner, session, given)

@@ -14,7 +14,7 @@ from vlm_studio.core.sessions import TrainingLine
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.compare import BASE, reading_ask, what_holds
 from vlm_studio.tasks.compare_input import Piece, piece, pieces
-from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.shared import owner_of, upload_path
 from vlm_studio.views.adapt import StripRow, strip_list_html
 from vlm_studio.views.compare import comparison_html, lessons_html, lines_html, paper_html
 from vlm_studio.views.picture_buttons import thumbnail_uri
@@ -151,7 +151,7 @@ def api_compare(
 ) -> dict[str, Any]:  # fmt: skip
     """The first line of a picture without and with an adapter: texts, error rates, the chance of each word."""
     owner = owner_of(studio.settings, request)
-    path = str(picture["path"] if isinstance(picture, dict) else picture.path)
+    path = str(upload_path(picture))
     found, _ = _given(studio, owner, path, None)
     sides = studio.comparing.variant(left), studio.comparing.variant(right, strength / 100)
     ask = reading_ask(found[0].sha256, prompt)

@@ -20,7 +20,7 @@ from vlm_studio.core.ids import new_id
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.ask_pdf import json_value
 from vlm_studio.tasks.documents_session import as_csv
-from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.shared import owner_of, uploads_of
 from vlm_studio.views.documents import (
     document_list_html,
     each_html,
@@ -357,7 +357,7 @@ def api_ask(
     With `session` the documents kept there are asked too, and `files` may be empty.
     """
     owner = owner_of(studio.settings, request)
-    given = [(Path(f.orig_name or f.path).name, Path(f.path).read_bytes()) for f in files or []]
+    given = uploads_of(files)
     taken = studio.documents.add_files(owner, session, given, password)
     if not taken.session_id:
         raise InvalidRequest(" ".join(taken.problems) or "No file was sent.", "Send PDFs or images.")

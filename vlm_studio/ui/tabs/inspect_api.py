@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
@@ -12,7 +11,7 @@ from vlm_studio.studio import Studio
 from vlm_studio.tasks.inspect import Inspected
 from vlm_studio.tasks.inspect_export import honesty_value, inspection_value
 from vlm_studio.tasks.inspect_look import Checked, Chosen, Method
-from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.shared import owner_of, uploads_of
 
 
 def api_inspect(
@@ -31,8 +30,8 @@ def api_inspect(
     owner = owner_of(studio.settings, request)
     if method not in get_args(Method):
         raise InvalidRequest(f"There is no method {method!r}.", f"Use one of: {', '.join(get_args(Method))}.")
-    path = Path(file.path)
-    session = studio.inspections.open_file(owner, Path(file.orig_name or file.path).name, path.read_bytes())
+    ((name, data),) = uploads_of([file])
+    session = studio.inspections.open_file(owner, name, data)
     page = studio.inspections.pages(owner, session)[0]
     run = studio.inspections.start(owner, session, page.id, [line - 1] if line > 0 else [], question)
     made = next((event.inspection for event in run.follow() if isinstance(event, Inspected)), None)

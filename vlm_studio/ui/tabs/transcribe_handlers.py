@@ -20,7 +20,7 @@ from vlm_studio.tasks.export import FilePage, json_value
 from vlm_studio.tasks.live import LiveRun
 from vlm_studio.tasks.transcribe import LineRead, LinesFound
 from vlm_studio.tasks.transcribe_session import Progress
-from vlm_studio.ui.shared import owner_of
+from vlm_studio.ui.shared import owner_of, uploads_of
 from vlm_studio.ui.tabs.transcribe_render import View, nothing, render
 from vlm_studio.views.diff import diff_html
 from vlm_studio.views.page_overlay import DISPLAY_WIDTH, line_at, word_at
@@ -326,8 +326,7 @@ def api_transcribe(
 ) -> dict[str, Any]:
     """Read images and PDFs. Returns what `transcribe --format json` prints."""
     owner = owner_of(studio.settings, request)
-    given = [(Path(f.orig_name or f.path).name, Path(f.path).read_bytes()) for f in files]
-    taken = studio.transcriptions.add_files(owner, "", given)
+    taken = studio.transcriptions.add_files(owner, "", uploads_of(files))
     if not taken.pages:
         raise InvalidRequest(" ".join(taken.problems) or "No file was sent.", "Send images or PDFs.")
     for _ in studio.transcriptions.start(owner, taken.session_id, reader).follow():
