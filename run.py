@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +34,9 @@ FREE_BYTES_NEEDED = 4 * 1024**3
 FREE_BYTES_CUDA = 9 * 1024**3
 """The CUDA build of torch, which the package index gives to Linux, takes about 7 GB."""
 
+STOP_SECONDS = 20.0
+"""What the app is given to save what it is reading."""
+
 
 class SetupError(Exception):
     """What is missing, and what to do about it."""
@@ -44,6 +49,14 @@ def main(argv: list[str]) -> int:
         print(f"Unknown command {rest[0]!r}: use install, test or start.", file=sys.stderr)
         return 2
     try:
+        if not _supported(sys.version_info[:2]):
+            other = _other_python()
+            if other is not None:
+                print(
+                    f"This is Python {sys.version_info[0]}.{sys.version_info[1]}; going on with {other}.",
+                    flush=True,
+                )
+                return subprocess.call([other, str(Path(__file__).resolve()), *argv])
         check_python(sys.version_info[:2])
         python = ensure_venv()
         install(python, development=command == "test")
@@ -61,9 +74,18 @@ def main(argv: list[str]) -> int:
     return start(python, rest)
 
 
+def _supported(version: tuple[int, ...]) -> bool:
+    return (3, 11) <= version <= (3, 12)
+
+
+def _other_python() -> str | None:
+    """A supported Python beside the one that runs this, or None."""
+    return shutil.which("python3.12") or shutil.which("python3.11")
+
+
 def check_python(version: tuple[int, ...]) -> None:
     """Raises SetupError for a Python that the pinned packages do not support."""
-    if not (3, 11) <= version <= (3, 12):
+    if not _supported(version):
         raise SetupError(
             f"This is Python {version[0]}.{version[1]}; VLM Studio needs 3.11 or 3.12.\n"
             "Install one from your system's packages or python.org, then run: python3.12 run.py"
@@ -77,7 +99,10 @@ def venv_python() -> Path:
 def ensure_venv() -> Path:
     """The Python of .venv, made when it is missing or broken. Raises SetupError when it cannot be."""
     python = venv_python()
-    if python.exists() and _works(python, "import pip"):
+    # A folder from an older set-up may hold another Python, or have moved with its disk.
+    if python.exists() and _works(
+        python, "import pip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))"
+    ):
         return python
     print(f"Making a virtual environment in {VENV.name} ...", flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
@@ -151,24 +176,63 @@ def start(python: Path, options: list[str]) -> int:
     """Run the app until it ends; open a browser once it answers, unless --no-browser is given."""
     port = os.environ.get("VLM_STUDIO_PORT", "7860")
     address = f"http://127.0.0.1:{port}"
-    if "--no-browser" not in options and not os.environ.get("CI"):
+    browser = "--no-browser" not in options and not os.environ.get("CI")
+    if _answers(address):
+        print(f"VLM Studio is already running at {address}.")
+        if browser:
+            webbrowser.open(address)
+        return 0
+    if _taken(port):
+        print(
+            f"Port {port} is used by another program.\n"
+            "Choose another one first: VLM_STUDIO_PORT=7861 (Windows: set VLM_STUDIO_PORT=7861).",
+            file=sys.stderr,
+        )
+        return 1
+    if browser:
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
     print(f"Starting VLM Studio at {address} (Ctrl+C stops it) ...", flush=True)
+    app = subprocess.Popen([str(python), str(ROOT / "app.py")], cwd=ROOT)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return subprocess.call([str(python), str(ROOT / "app.py")], cwd=ROOT)
+        return app.wait()
     except KeyboardInterrupt:
+        # Ctrl+C reaches the app too, and it saves what it is reading; a kill would not let it.
+        if not _ended(app, 1.0):
+            app.terminate()
+        if not _ended(app, STOP_SECONDS):
+            app.kill()
         return 0
+
+
+def _ended(app: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        app.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _taken(port: str) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return port.isdigit() and probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=1) as answer:
+            return b'"status":"ok"' in answer.read(200).replace(b" ", b"")
+    except (OSError, ValueError):
+        return False
 
 
 def _open_when_ready(address: str) -> None:
     for _ in range(240):
-        try:
-            urllib.request.urlopen(f"{address}/healthz", timeout=1).close()
-        except OSError:
-            time.sleep(0.5)
-            continue
-        webbrowser.open(address)
-        return
+        if _answers(address):
+            webbrowser.open(address)
+            return
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

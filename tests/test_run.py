@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
@@ -80,3 +86,61 @@ def test_interrupted_installation_goes_on_and_a_finished_one_rests(
     run.install(run.venv_python(), development=False)
     run.install(run.venv_python(), development=False)
     assert ["--no-deps" in c for c in calls] == [False, True, True]
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.says)  # type: ignore[attr-defined]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "told"),
+    [(b'{"status":"ok"}', 0, "already running"), (b"another program", 1, "used by another program")],
+)
+def test_a_port_that_is_taken_starts_nothing(
+    run: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    says: bytes,
+    status: int,
+    told: str,
+) -> None:
+    monkeypatch.setattr(run.subprocess, "Popen", lambda *_, **__: pytest.fail("the app was started"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.says = says  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("VLM_STUDIO_PORT", str(server.server_port))
+        assert run.start(Path(sys.executable), ["--no-browser"]) == status
+        server.shutdown()
+    assert told in "".join(capfd.readouterr())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl+C is another thing there")
+def test_a_stopped_app_may_finish_what_it_saves(tmp_path: Path) -> None:
+    """Ctrl+C in a terminal reaches both; whoever is slow to end must not be killed for it."""
+    shutil.copy(ROOT / "run.py", tmp_path)
+    (tmp_path / "app.py").write_text(
+        "import signal, sys, threading\n"
+        "stop = threading.Event()\n"
+        "signal.signal(signal.SIGINT, lambda *_: stop.set())\n"
+        "signal.signal(signal.SIGTERM, lambda *_: stop.set())\n"
+        "print('started', flush=True)\n"
+        "stop.wait()\n"
+        "threading.Event().wait(0.6)\n"  # longer than subprocess.call would wait before it kills
+        "print('saved', flush=True)\n"
+    )
+    code = "import run, sys; from pathlib import Path; run._taken = lambda _: False; run._answers = lambda _: False;"
+    code += "sys.exit(run.start(Path(sys.executable), ['--no-browser']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert any(b"started" in row for row in iter(process.stdout.readline, b""))
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert b"saved" in out and process.returncode == 0
