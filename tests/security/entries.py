@@ -23,7 +23,10 @@ from safetensors.numpy import save
 from tests.ingest.test_upload import encoded, pdf, picture
 from tests.serve.scripted import CARD
 from tests.serve.test_remote import trace
-from tests.tasks.fakes import page_image, png
+from tests.tasks.chat_fakes import Desk
+from tests.tasks.chat_fakes import ScriptedEngine as ScriptedChat
+from tests.tasks.fakes import CountingReader, page_image, png
+from tests.tasks.test_evidence import evidence, packed
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.upload import open_pages
 from vlm_studio.model.adapter_file import parse_adapter, read_config
@@ -31,6 +34,7 @@ from vlm_studio.model.remote_wire import Reply, card_from_json
 from vlm_studio.model.trace_wire import trace_from_json, trace_to_json
 from vlm_studio.serve.fields import json_object
 from vlm_studio.serve.requests import chat_request, read_request, token_list
+from vlm_studio.store.evidence_files import read_pack, write_pack
 from vlm_studio.studio import Studio
 from vlm_studio.trace.store_format import pack, unpack
 
@@ -61,6 +65,7 @@ def entries(studio: Studio, folder: Path) -> dict[str, Entry]:
         ),
         "kept trace": Entry((pack(trace()),), unpack),
         "server's answer": Entry(_answers(), _reply),
+        "evidence pack": _packs(folder),
         "session import": Entry((_exported(studio, folder),), lambda data: _import(studio, folder, data), 4),
         "backup": Entry((_backup(studio, folder),), lambda data: _restore(studio, folder, data), 10),
     }
@@ -163,6 +168,25 @@ def _reply(data: bytes) -> None:
     reply.answer(cancelled=False)
     if "choices" not in value:
         card_from_json(value)
+
+
+def _packs(folder: Path) -> Entry:
+    """What stands in run.json of a pack whose hashes are right, and the file as it is."""
+    desk = Desk(folder / "desk", ScriptedChat(sees=True), CountingReader("fast"))
+    whole = packed(desk, folder / "packs")
+    parts = dict(read_pack(whole))
+    replayed = evidence(desk)
+
+    def parse(data: bytes) -> None:
+        path = folder / "pack.zip"
+        if data[:2] == b"PK":
+            path.write_bytes(data)
+        else:
+            path.unlink(missing_ok=True)
+            write_pack(path, parts | {"run.json": data})
+        replayed.replay(path)
+
+    return Entry((parts["run.json"], whole.read_bytes()), parse, 4)
 
 
 def _exported(studio: Studio, folder: Path) -> bytes:

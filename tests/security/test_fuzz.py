@@ -17,7 +17,7 @@ from vlm_studio.studio import Studio
 
 NAMES = (
     "image", "pdf", "api body", "adapter", "trace over the network", "kept trace", "server's answer",
-    "session import", "backup",
+    "evidence pack", "session import", "backup",
 )  # fmt: skip
 EXAMPLES = 240
 
