@@ -33,6 +33,8 @@ LAYERS, HEADS, WIDTH = 6, 12, 384
 LONGEST = 96
 """Tokens of a text that are looked at: a sentence or a row with its heading."""
 BATCH = 16
+KEPT = 20_000
+"""Vectors of passages that stay in memory (1.5 kB each), so that a second question is quick."""
 _EPSILON = 1e-12
 _FILES = ("model.safetensors", "tokenizer.json")
 
@@ -79,6 +81,7 @@ class SentenceVectors:
     def __init__(self, cache_dir: Path | None = None) -> None:
         self.cache_dir = cache_dir
         self._lock = threading.Lock()
+        self._kept: dict[str, np.ndarray] = {}
 
     @cached_property
     def _weights(self) -> dict[str, np.ndarray]:
@@ -96,7 +99,17 @@ class SentenceVectors:
         """Cosine of the question with each text, about 0..1. Raises ModelUnavailable."""
         if not texts:
             return []
-        vectors = self.embed([question, *texts])
+        wanted = [question, *texts]
+        with self._lock:
+            lacking = [t for t in dict.fromkeys(wanted) if t not in self._kept]
+        made = dict(zip(lacking, self.embed(lacking), strict=True)) if lacking else {}
+        with self._lock:
+            found = [self._kept.get(t, made.get(t)) for t in wanted]
+            self._kept.update(made)
+            # The oldest go first; a passage that is asked again is worked out again.
+            for text in list(self._kept)[: max(0, len(self._kept) - KEPT)]:
+                del self._kept[text]
+        vectors = np.stack([v for v in found if v is not None])
         return [float(v) for v in vectors[1:] @ vectors[0]]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:

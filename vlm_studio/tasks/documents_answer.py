@@ -75,7 +75,7 @@ def _worded(question: Question, best: Evidence) -> str:
         return f"{word[0] if negative else word[1]}: {quote}"
     if not best.span or len(quote) <= len(best.span) + 6:
         return quote
-    return f"{best.span} ({quote})" if len(quote.split()) > 3 else quote
+    return f"{best.span} ({quote})"
 
 
 def _unsaid(question: Question) -> str:

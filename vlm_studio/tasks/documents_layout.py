@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from vlm_studio.core.documents import Box
 from vlm_studio.core.passages import PageText
@@ -76,6 +76,31 @@ def lay_out(page: PageText, skip: frozenset[int] = frozenset()) -> tuple[Block, 
     for zone in _zones(fragments, body):
         blocks += _blocks(page, _rows(zone), body)
     return tuple(blocks)
+
+
+def upright(page: PageText) -> PageText:
+    """The page turned so that its lines run from left to right: scans and tables often lie on their side.
+
+    Only for laying out: places of words stay, their boxes are no longer those of the page as displayed.
+    """
+    right = down = 0.0
+    firsts: dict[int, Box] = {}
+    for word in page.words:
+        first = firsts.setdefault(word.line, word.box)
+        right += word.box.left + word.box.right - first.left - first.right
+        down += word.box.top + word.box.bottom - first.top - first.bottom
+    if right >= abs(down) or abs(right) + abs(down) < page.width:
+        # Single words tell nothing.
+        return page
+    turn: Callable[[Box], Box]
+    if abs(down) <= abs(right):
+        turn, size = (lambda b: Box(-b.right, -b.bottom, -b.left, -b.top)), (page.width, page.height)
+    elif down > 0:
+        turn, size = (lambda b: Box(b.top, -b.right, b.bottom, -b.left)), (page.height, page.width)
+    else:
+        turn, size = (lambda b: Box(-b.bottom, b.left, -b.top, b.right)), (page.height, page.width)
+    words = tuple(replace(word, box=turn(word.box)) for word in page.words)
+    return replace(page, width=size[0], height=size[1], words=words)
 
 
 def _fragments(page: PageText, skip: frozenset[int]) -> list[Fragment]:

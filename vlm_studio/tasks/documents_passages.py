@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vlm_studio.core.documents import Box
 from vlm_studio.core.passages import Cell, PageText, Passage
-from vlm_studio.tasks.documents_layout import Paragraph, Table, lay_out
+from vlm_studio.tasks.documents_layout import Paragraph, Table, lay_out, upright
 
 MAX_SENTENCE_WORDS = 70
 """A longer run without a full stop is cut at the end of a line: nobody quotes half a page."""
@@ -52,7 +52,8 @@ def passages_of(pages: Sequence[PageText], document: int) -> tuple[Passage, ...]
     repeated = running_heads(pages)
     state = _State(document)
     found: list[Passage] = []
-    for page, skip in zip(pages, repeated, strict=True):
+    for displayed, skip in zip(pages, repeated, strict=True):
+        page = upright(displayed)
         for block in lay_out(page, skip):
             state.block += 1
             made = (

@@ -99,7 +99,7 @@ _RULES: dict[str, tuple[tuple[float, re.Pattern[str]], ...]] = {
                         (0.6, r"\b(?:once|twice|thrice|daily|weekly|monthly|yearly|annually|quarterly|none|no|chaque|every)\b")),
     "time": _compiled(
         (1.0, r"\b\d{1,2}(?:[:.h]\d{2}|\s?h)?\s?(?:-|–|to|until|à)\s?\d{1,2}(?:[:.h]\d{2}|\s?h\b)?\s?(?:am|pm|a\.m\.|p\.m\.)?"),
-        (1.0, r"\b\d{1,2}[:h]\d{2}\s?(?:am|pm|a\.m\.|p\.m\.)?|\b\d{1,2}(?:\.\d{2})?\s?(?:am|pm|a\.m\.|p\.m\.|o'clock)|\b\d{1,2}\s?(?:h|heures?)\b"),
+        (1.0, r"\b\d{1,2}(?::|\s?h\s?)\d{2}\s?(?:am|pm|a\.m\.|p\.m\.)?|\b\d{1,2}(?:\.\d{2})?\s?(?:am|pm|a\.m\.|p\.m\.|o'clock)|\b\d{1,2}\s?(?:h|heures?)\b"),
         (0.9, r"\b(?:noon|midday|midnight|midi|minuit)\b"),
     ),
     "date": _compiled(*_DATES),
@@ -121,6 +121,7 @@ _PERSON = (
             rf"\b(?:{_CAP})(?:\s+(?:(?:de|du|des|van|von|der|la|le|di|da|of|&|and|et)\s+)?(?:{_CAP})){{1,4}}"
         ),
     ),
+    (0.5, re.compile(r"\b(?:by|par)\s(?:(?:the|a|an|le|la|les|des|un|une)\s|l')?[^\W\d_][\w'’-]+")),
     (0.45, re.compile(rf"(?:{_CAP})")),
 )
 _PLACE = (
