@@ -28,10 +28,10 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from vlm_studio.adapt.checkpoint import read_checkpoint, write_checkpoint
 from vlm_studio.adapt.general import general_lines
 from vlm_studio.adapt.job import (
     CHECKPOINT,
@@ -90,7 +90,7 @@ class Training:
         learn, mix, check = self._prepare()
         self._inject()
         optimiser = torch.optim.AdamW(self._trained(), lr=self.settings.rate, weight_decay=0.01)
-        step = self._resume(optimiser)
+        step = read_checkpoint(self.folder / CHECKPOINT, self._trained(), optimiser)
         ctc = nn.CTCLoss(zero_infinity=True)
         losses: list[float] = []
         while step < self.settings.steps:
@@ -215,29 +215,7 @@ class Training:
         add_point(self.folder, TrainPoint(phase, step, total or self.settings.steps, seconds, loss, cer))
 
     def _checkpoint(self, step: int, optimiser: torch.optim.Optimizer) -> None:
-        """Adapter and optimiser in one file, so that the two can never be of different steps."""
-        tensors: dict[str, Tensor] = {}
-        for number, parameter in enumerate(self._trained()):
-            tensors[f"{number}.value"] = parameter.detach().contiguous()
-            for name, value in optimiser.state.get(parameter, {}).items():
-                tensors[f"{number}.{name}"] = torch.as_tensor(value).detach().contiguous()
-        replace_file(self.folder / CHECKPOINT, save(tensors, {"step": str(step)}))
-
-    def _resume(self, optimiser: torch.optim.Optimizer) -> int:
-        """The step to go on from; 0 where there is no checkpoint."""
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            return 0
-        with safe_open(path, "pt") as file:
-            step = int((file.metadata() or {})["step"])
-            for number, parameter in enumerate(self._trained()):
-                with torch.no_grad():
-                    parameter.copy_(file.get_tensor(f"{number}.value"))
-                names = [k.split(".")[1] for k in file.keys() if k.startswith(f"{number}.")]
-                state = {name: file.get_tensor(f"{number}.{name}") for name in names if name != "value"}
-                if state:
-                    optimiser.state[parameter] = state
-        return step
+        write_checkpoint(self.folder / CHECKPOINT, step, self._trained(), optimiser)
 
     def _export(self) -> None:
         state = get_peft_model_state_dict(self.scorer)

@@ -87,7 +87,7 @@ class TrainSettings:
     """How an adapter learns; defaults as measured by benchmarks/adapt_hands.py."""
 
     rank: int = 8
-    steps: int = 60
+    steps: int = 40
     batch: int = 8
     rate: float = 2e-3
     mix: float = 0.25

@@ -1,0 +1,168 @@
+"""The Teach and Frozen vs LoRA tabs: what each click shows, whose things they are, and that nothing typed is markup."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from vlm_studio.core.adapters import Adapter, AdapterFacts, Interval, TrainSettings, Verdict
+from vlm_studio.core.comparison import Comparison, Confusion, LinePair, LinesComparison, Side, WordChance
+from vlm_studio.core.conversation import Variant
+from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
+from vlm_studio.core.errors import InvalidRequest, NotFound
+from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
+from vlm_studio.studio import Studio
+from vlm_studio.ui.app import build_app
+from vlm_studio.ui.tabs import adapt_handlers as on
+from vlm_studio.ui.tabs import compare_handlers
+from vlm_studio.ui.tabs.adapt_handlers import View
+from vlm_studio.views.compare import comparison_html, lines_html, paper_html
+
+NAMES = (
+    "training chosen advice lines next train controls pause go_on stop status curve verdict adapters card "
+    "card_verdict use stop_using new_name notes"
+).split()
+EVIL = "<img src=x onerror=alert(1)>"
+REQUEST: Any = SimpleNamespace(username=None, cookies={})
+VERDICT = Verdict(True, "Better.", 20, 2, 0.2, 0.1, 0.5, 0.4, Interval(-0.1, -0.2, -0.01), 0.1, 0.1)
+
+
+def shown(values: list[Any]) -> dict[str, Any]:
+    assert len(values) == len(NAMES) == on.OUTPUTS
+    return dict(zip(NAMES, values, strict=True))
+
+
+def corrected(studio: Studio, shade: int, count: int, text: str = EVIL, keep: int = 0) -> list[str]:
+    """A page with so many corrected lines, and `keep` more that nobody has put right; ids of all lines."""
+    buffer = io.BytesIO()
+    Image.new("L", (200, 30 * (count + keep)), shade).save(buffer, "PNG")
+    sha = studio.blobs.put(buffer.getvalue(), "image/png")
+    page = Page(sha, 0, sha, 200, 30 * (count + keep))
+    session = studio.session_store.create(OWNER, "transcribe", EVIL)
+    (kept,) = studio.session_store.add_asset(OWNER, session.id, Asset(sha, "image/png", "p.png", 9), [page])
+    lines = tuple(
+        ReadLine(Line(Box(5, 30 * n + 3, 190, 30 * n + 25)), LineReading(EVIL, 0.4, (), "nano"))
+        for n in range(count + keep)
+    )
+    rows = studio.transcripts.save_reading(OWNER, kept.id, PageReading(page, lines, "nano", 0.1))
+    for row in rows[:count]:
+        studio.transcripts.correct(OWNER, row.id, text)
+    return [row.id for row in rows]
+
+
+def adapter(studio: Studio, verdict: Verdict | None = VERDICT, owner: str = OWNER) -> Adapter:
+    facts = AdapterFacts("hand", "nano", studio.hand_model.sha256, 8, 1000, 20, "1")
+    return studio.adapter_store.add(owner, EVIL, facts, {}, b"weights", "trained", verdict)
+
+
+def test_an_empty_app_says_what_to_do(studio: Studio) -> None:
+    found = shown(on.render(studio, OWNER, View()))
+    assert "Put a line right" in found["lines"]
+    assert not found["train"]["interactive"]
+    assert not found["controls"]["visible"]
+    assert not found["card"]["visible"]
+
+
+def test_lines_are_listed_left_out_and_taken_in_again(studio: Studio) -> None:
+    first = corrected(studio, 200, 12, keep=1)[0]
+    corrected(studio, 90, 6)
+    found = shown(on.render(studio, OWNER, View()))
+    assert found["train"]["interactive"]
+    assert EVIL not in found["lines"]
+    assert "&lt;img src=x" in found["lines"]
+    assert "data:image/jpeg" in found["lines"]
+    assert "kept back to test on" in found["lines"]
+    assert found["next"].count("data-line") == 1
+    assert EVIL not in found["next"]
+    click: Any = SimpleNamespace(line=first)
+    assert "left out" in shown(on.toggle_line(studio, "", "", REQUEST, click))["lines"]
+    assert "left out" not in shown(on.toggle_line(studio, "", "", REQUEST, click))["lines"]
+    with pytest.raises(NotFound):
+        on.toggle_line(studio, "", "", REQUEST, SimpleNamespace(line="nobody's"))  # type: ignore[arg-type]
+
+
+def test_a_line_to_correct_opens_its_session(studio: Studio) -> None:
+    corrected(studio, 200, 0, keep=2)
+    line = studio.adapting.next_lines(OWNER)[0].line
+    event: Any = SimpleNamespace(line=f"{line.session_id}/{line.line_id}")
+    assert on.open_line(studio, REQUEST, event) == f"transcribe/{line.session_id}"
+
+
+def test_adapters_are_chosen_used_renamed_and_deleted(studio: Studio) -> None:
+    mine = adapter(studio)
+    found = shown(on.choose(studio, "", "", REQUEST, SimpleNamespace(session=mine.id)))  # type: ignore[arg-type]
+    assert found["card"]["visible"]
+    assert EVIL not in found["adapters"]
+    assert "20.0%" in found["card_verdict"]
+    found = shown(on.use(studio, "", mine.id, REQUEST))
+    assert "in use" in found["adapters"]
+    assert found["stop_using"]["visible"]
+    assert studio.adapters.reader_name(OWNER, "", "auto").endswith(mine.id)
+    assert "in use" not in shown(on.stop_using(studio, "", mine.id, REQUEST))["adapters"]
+    assert shown(on.rename(studio, "", mine.id, "Ann", "by lamplight", REQUEST))["new_name"] == "Ann"
+    assert "No adapter yet" in shown(on.delete(studio, "", mine.id, REQUEST))["adapters"]
+
+
+def test_another_ones_adapter_and_training_are_not_there(studio: Studio) -> None:
+    theirs = adapter(studio, owner="user:eve")
+    run = studio.adapter_store.add_training("user:eve", "x", TrainSettings(), 9, 9, 1)
+    for act in (on.use, on.delete, on.export):
+        with pytest.raises(NotFound):
+            act(studio, *([""] if act is not on.export else []), theirs.id, REQUEST)
+    for act in (on.pause, on.stop):
+        with pytest.raises(NotFound):
+            act(studio, run.id, "", REQUEST)
+    with pytest.raises(NotFound):
+        next(on.go_on(studio, run.id, "", REQUEST))
+    found = shown(on.render(studio, OWNER, View(run.id, theirs.id)))
+    assert (found["training"], found["chosen"]) == ("", "")
+
+
+def test_a_training_without_enough_lines_is_refused_with_advice(studio: Studio) -> None:
+    with pytest.raises(InvalidRequest, match="not enough"):
+        next(on.train(studio, "", "", "My hand", 40, 8, 0.25, REQUEST))
+
+
+def test_the_pages_own_events_are_hidden_and_the_calls_are_named(studio: Studio) -> None:
+    with build_app(studio) as app:
+        names = {fn.api_name for fn in app.fns.values() if fn.api_visibility == "public"}
+    assert {"adapters", "train", "compare"} <= names
+
+
+def test_compare_shows_both_sides_escaped() -> None:
+    base = Side("base", Variant(), EVIL, 1.0, 3)
+    found = Comparison("ab" * 32, 0, base, base, (("equal", EVIL),), (WordChance(EVIL, 0.5, 0.9),), "")
+    html = comparison_html(found)
+    assert "<img src=x" not in html
+    assert 'class="up"' in html
+    assert "Both say the same" in html
+    lines = LinesComparison(base, base, (LinePair(EVIL, EVIL),), (Confusion("<", " ", 2, 0, (0,)),))
+    html = lines_html(lines, ["data:image/jpeg;base64,AA"])
+    assert "<img src=x" not in html
+    assert "<code>&lt;</code>" in html
+    assert "69.5" in paper_html("Here too.")
+
+
+def test_what_to_compare_comes_from_a_corrected_line_of_ones_own(studio: Studio) -> None:
+    first = corrected(studio, 200, 1, text="dear sister")[0]
+    found, text = compare_handlers._given(studio, OWNER, None, first)
+    assert (len(found), text) == (1, "dear sister")
+    with pytest.raises(InvalidRequest):
+        compare_handlers._given(studio, "user:eve", None, first)
+    strips, chosen, reference = compare_handlers.show_strips(studio, None, first, REQUEST)
+    assert not strips["visible"]
+    assert (chosen, reference) == ("0", "dear sister")
+
+
+def test_what_is_shipped_is_told_without_loading_a_model(studio: Studio, tmp_path: Path) -> None:
+    html = compare_handlers.lessons(studio)
+    assert "Table 3" in html
+    assert "engines" not in studio.__dict__
+    update = compare_handlers.tab_chosen(studio, REQUEST, SimpleNamespace(value="Chat"))  # type: ignore[arg-type]
+    assert all(value == gr.skip() for value in update)
