@@ -31,6 +31,16 @@ def test_leading_arguments_are_bound_and_hidden() -> None:
     assert fn("1", None) == "S1"
 
 
+def test_an_endpoint_gives_back_what_its_handler_returns() -> None:
+    def answer(studio: str, text: str) -> dict[str, str]:
+        return {studio: text}
+
+    with gr.Blocks(analytics_enabled=False) as demo:
+        gr.api(guarded(answer, "S"), api_name="answer")
+    (endpoint,) = (fn for fn in demo.fns.values() if fn.api_name == "answer")
+    assert [type(c).__name__ for c in endpoint.inputs] == ["Api"] and len(endpoint.outputs) == 1
+
+
 def test_a_studio_error_is_shown_with_its_hint() -> None:
     with pytest.raises(gr.Error, match=r"not an image\. Send a PNG"):
         guarded(handler, "S")("bad", None)

@@ -64,6 +64,10 @@ def guarded(handler: Callable[..., Any], *leading: Any) -> Callable[..., Any]:
         for p in list(signature.parameters.values())[len(leading) :]
     ]
     del wrapped.__wrapped__
-    wrapped.__signature__ = signature.replace(parameters=rest, return_annotation=inspect.Signature.empty)
+    # Gradio names an event after its function; a named endpoint of the same name would have to take another.
+    wrapped.__name__ = f"on_{handler.__name__}"
+    # `gr.api` gives back nothing where it sees no type for it.
+    returns = hints.get("return", inspect.Signature.empty)
+    wrapped.__signature__ = signature.replace(parameters=rest, return_annotation=returns)
     wrapped.__annotations__ = {p.name: p.annotation for p in rest if p.annotation is not p.empty}
     return typing.cast("Callable[..., Any]", wrapped)
