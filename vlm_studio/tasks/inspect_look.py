@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+import vlm_studio.trace.honesty as honesty
+import vlm_studio.trace.maps as maps
 from vlm_studio.core.conversation import Ask, Variant
 from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import InvalidRequest
@@ -22,7 +24,6 @@ from vlm_studio.core.sessions import KeptPage
 from vlm_studio.core.traces import Area, HeatMap, Honesty, MaskedDrop, Trace
 from vlm_studio.tasks.inspect import Inspections, ask_about, blank_logprobs, renamed
 from vlm_studio.tasks.inspect_feed import fed_image, on_pages, prompt_words
-from vlm_studio.trace import honesty, maps
 from vlm_studio.trace.store_format import unpack
 
 Of = Literal["answer", "question"]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+import vlm_studio.trace.maps as maps
 from vlm_studio.core.documents import Box
 from vlm_studio.core.traces import Area, Crop
 from vlm_studio.tasks.inspect_feed import fed_image
 from vlm_studio.tasks.inspect_look import Checked, Look
-from vlm_studio.trace import maps
 from vlm_studio.trace.honesty import hidden
 
 STRONGEST = 8

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+import vlm_studio.trace.maps as maps
 from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.traces import Honesty, WordSource
 from vlm_studio.tasks.inspect_look import Chosen, Look
-from vlm_studio.trace import maps
 
 Picture = Literal["strip", "patches", "atlas", "word", "honesty"]
 
