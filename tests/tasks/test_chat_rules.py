@@ -9,7 +9,8 @@ import pytest
 
 from vlm_studio.core.chat import ChatImage, ImageText, TextLine
 from vlm_studio.core.conversation import TextPart
-from vlm_studio.core.documents import Box, Word
+from vlm_studio.core.documents import Box, Line, LineReading, Page, PageReading, ReadLine, Word
+from vlm_studio.tasks.chat_answer import image_text
 from vlm_studio.tasks.chat_find import find_on_images
 from vlm_studio.tasks.chat_replies import Finding, as_text, telling_sentences
 from vlm_studio.tasks.chat_rules import decide, mentions, unsupported
@@ -117,6 +118,16 @@ def test_the_sentences_with_dates_and_names_say_most_and_stay_as_they_are() -> N
     said = telling_sentences(text, 2)
     assert said[0] == "Anna comes on 3 May at 17:42." and "86.50" in said[1]
     assert telling_sentences("milk\neggs", 3) == ("milk", "eggs")
+
+
+def test_a_letter_seen_in_whiskers_is_no_writing() -> None:
+    def reading(*lines: tuple[str, float]) -> PageReading:
+        read = tuple(ReadLine(Line(Box(0, 0, 9, 9)), LineReading(text, sure)) for text, sure in lines)
+        return PageReading(Page("", 0, "", 9, 9), read, "nano", 0.1)
+
+    assert image_text(reading(("e", 0.7))).lines == () and image_text(None).lines == ()
+    assert image_text(reading(("milk", 0.2))).lines == ()
+    assert image_text(reading(("milk", 0.7), ("-", 0.9), ("", 0.9))).text == "milk\n-"
 
 
 @pytest.fixture

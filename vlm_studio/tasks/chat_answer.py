@@ -42,6 +42,8 @@ QUOTED_CHARS = 6_000
 """Of one image's text that is fed to a language model."""
 LEGIBLE = 0.35
 """Lines read with less confidence are no writing: readers find letters in leaves and fur, and are not sure of them."""
+FEWEST_LETTERS = 3
+"""Letters and digits of an image that has writing on it; a whisker alone may pass for a letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +364,8 @@ def image_text(reading: PageReading | None) -> ImageText:
         for read in reading.lines
         if read.reading.text and read.reading.confidence >= LEGIBLE
     )
-    return ImageText(reading.reader, lines)
+    letters = sum(c.isalnum() for line in lines for c in line.text)
+    return ImageText(reading.reader, lines if letters >= FEWEST_LETTERS else ())
 
 
 def doubts(answer: str, sources: Sequence[str], has_text: bool) -> list[str]:
