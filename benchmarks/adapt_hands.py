@@ -38,6 +38,7 @@ from vlm_studio.adapt.process import Sources, Trainer  # noqa: E402
 from vlm_studio.core.adapters import TrainSettings  # noqa: E402
 from vlm_studio.core.cancel import CancelToken  # noqa: E402
 from vlm_studio.model.characters import fold  # noqa: E402
+from vlm_studio.model.distort import vary  # noqa: E402
 from vlm_studio.reading.ctc_reader import CtcReader  # noqa: E402
 from vlm_studio.reading.lexicon import WordList  # noqa: E402
 from vlm_studio.recipe.data import load_copiste  # noqa: E402
@@ -114,7 +115,7 @@ def draw(
     ink = ink[max(0, rows[0] - 6) : rows[-1] + 7, max(0, columns[0] - 12) : columns[-1] + 13]
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, 0.015, ink.shape)
     paper = np.clip(0.9 - 0.7 * ink + noise, 0, 1)
-    return Image.fromarray((255 * paper).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(vary((255 * paper).astype(np.uint8), rng.getrandbits(32)))
 
 
 class Bench:
@@ -213,15 +214,15 @@ def main() -> None:
     bench = Bench(args.threads, replace(TrainSettings(), steps=args.steps))
     if kept.get("base_sha256") != bench.model.sha256 or kept.get("settings") != asdict(bench.settings):
         kept = {"base_sha256": bench.model.sha256, "settings": asdict(bench.settings), "rows": []}
-    hands = [*(drawn(args.fonts, args.texts, args.drawn) if args.fonts else [])]
-    hands += writers(args.copiste, args.writers) if args.copiste else []
+    hands = writers(args.copiste, args.writers) if args.copiste else []
+    hands += drawn(args.fonts, args.texts, args.drawn) if args.fonts else []
     jobs = [
         (h, n, False)
         for n in LINES
         for h in hands
         if len(h.learn) >= n and (n == len(h.learn) or n != 10 or len(h.learn) > 10)
     ]
-    jobs.insert(3, (hands[0], 20, True))
+    jobs.insert(2, (hands[0], 20, True))
     done = {(r["hand"], r["lines"], r["shuffled"]) for r in kept["rows"]}
     try:
         for hand, count, shuffled in jobs:

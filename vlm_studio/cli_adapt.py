@@ -33,6 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     training.add_argument(
         "--mix", type=float, default=TrainSettings().mix, help="share of other hands, 0-0.5"
     )
+    training.add_argument(
+        "--model", default="", help="teach a model of the hub instead, such as idefics2-8b (CUDA)"
+    )
     again = actions.add_parser("go-on", help="go on with a training that was stopped or interrupted")
     again.add_argument("id", nargs="?", default="", help="default: the newest")
     listing = actions.add_parser("list", help="adapters, newest first")
@@ -78,7 +81,9 @@ def _next(args: argparse.Namespace, studio: Studio) -> int:
 
 
 def _train(args: argparse.Namespace, studio: Studio) -> int:
-    settings = replace(TrainSettings(), steps=args.steps, rank=args.rank, mix=min(max(args.mix, 0.0), 0.5))
+    settings = replace(
+        TrainSettings(), steps=args.steps, rank=args.rank, mix=min(max(args.mix, 0.0), 0.5), model=args.model
+    )
     return _watch(args, studio, studio.adapting.start(args.owner, args.name, settings))
 
 
@@ -104,6 +109,11 @@ def _watch(args: argparse.Namespace, studio: Studio, run: TrainingRun) -> int:
             print("reading the lines that were kept back", file=sys.stderr)
         elif isinstance(event, Learned):
             learned = event.adapter
+    if learned is not None and learned.verdict is None:
+        print(
+            f"{learned.id}  learned, not measured; ask for it with the model {learned.facts.base}:{learned.id}"
+        )
+        return 0
     if learned is None or learned.verdict is None:
         print(studio.adapter_store.training(args.owner, run.id).message, file=sys.stderr)
         return 1

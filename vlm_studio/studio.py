@@ -19,13 +19,14 @@ import shutil
 import threading
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from vlm_studio import __version__
 from vlm_studio.core.chat import RunDetails
 from vlm_studio.core.comparison import Lesson
 from vlm_studio.core.conversation import Variant
-from vlm_studio.core.errors import StoreError
+from vlm_studio.core.errors import ModelUnavailable, StoreError
 from vlm_studio.core.ports import AdapterScope, Engine, ModelCard
 from vlm_studio.core.settings import PROJECT_ROOT, Settings
 from vlm_studio.model.characters import ALPHABET
@@ -158,7 +159,19 @@ class Studio:
             lambda: self.hand_model,
             self.live,
             __version__,
+            self._teachable,
         )
+
+    def _teachable(self, name: str, rank: int) -> tuple[Path, str]:
+        """Folder and revision of a model of the hub that this machine can teach. Raises ModelUnavailable."""
+        spec = importlib.import_module("vlm_studio.model.catalog").SPECS.get(name)
+        found = spec and lazily("vlm_studio.model.weights", "find")(spec.source, self.settings.cache_dir)
+        if not found:
+            raise ModelUnavailable(f"The weights of {name!r} are not on this machine.", "Ask it something once first.")
+        lazily("vlm_studio.adapt.qlora", "forecast")(
+            found, rank, lazily("vlm_studio.model.machine", "this_machine")()
+        )
+        return found, str(spec.source.revision)
 
     @cached_property
     def answerer(self) -> Answerer:

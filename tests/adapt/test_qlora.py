@@ -10,8 +10,9 @@ from PIL import Image
 from tests.model.tiny import save
 from vlm_studio.adapt import qlora
 from vlm_studio.adapt.job import CONFIG, WEIGHTS, Job, JobLine, points, set_control, write_job
-from vlm_studio.adapt.qlora import TARGETS, LineLearner, Need, learn, mean_loss, need
+from vlm_studio.adapt.qlora import TARGETS, LineLearner, Need, forecast, learn, mean_loss, need
 from vlm_studio.core.adapters import TrainSettings
+from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.model.adapter_file import check_fits, parse_adapter, read_config
 from vlm_studio.model.engine import LoadedModel
@@ -35,7 +36,7 @@ def tiny(checkpoint: Path) -> LoadedModel:
 def folder(tmp_path: Path, checkpoint: Path, strips: list[tuple[Image.Image, str]]) -> Path:
     (tmp_path / "lines").mkdir()
     strips[0][0].save(tmp_path / "lines" / "0.png")
-    write_job(tmp_path, Job(str(checkpoint), "", SETTINGS, (JobLine("0.png", "Le lac"),), (), 1))
+    write_job(tmp_path, Job(str(checkpoint), "", SETTINGS, (JobLine("0.png", "Le lac"),), (), 1, "large"))
     return tmp_path
 
 
@@ -72,6 +73,15 @@ def test_the_forecast_counts_what_is_trained(checkpoint: Path) -> None:
     assert found.trained == 16 * sum(p.numel() for p in learner.trained)
     assert need(loaded.model.config, 10**6, 4, 100).trained == 2 * found.trained
     assert need(loaded.model.config, 10**6, 2, 200).activations == 2 * found.activations
+
+
+def test_what_the_machine_lacks_is_said_before_anything_is_loaded(checkpoint: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="CUDA"):
+        forecast(checkpoint, 8, Machine("cpu", "processor", 10**12, 10**12))
+    card = Machine("cuda", "card", 24 * 2**30, 10**11, (8, 9))
+    assert forecast(checkpoint, 8, card).total < card.free_bytes
+    with pytest.raises(ModelUnavailable, match="are free"):
+        forecast(checkpoint, 8, Machine("cuda", "card", 10**6, 10**11, (8, 9)))
 
 
 def test_the_forecast_says_whether_it_fits() -> None:

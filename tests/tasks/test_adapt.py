@@ -15,7 +15,7 @@ from tests.store.kept import OTHER, OWNER, Kept
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
-from vlm_studio.core.errors import AdapterRejected, InvalidRequest, NotFound
+from vlm_studio.core.errors import AdapterRejected, InvalidRequest, ModelUnavailable, NotFound
 from vlm_studio.store.adapter_store import AdapterStore
 from vlm_studio.tasks.adapt import Adapting, Judging, Learned
 from vlm_studio.tasks.adapt_manage import Adapters
@@ -67,7 +67,10 @@ class Trainer:
         self.check: list[tuple[Image.Image, str]] = []
         self.alive = False
 
-    def prepare(self, training_id: str, learn: Any, check: Any, settings: TrainSettings) -> None:
+    def prepare(
+        self, training_id: str, learn: Any, check: Any, settings: TrainSettings, checkpoint: Any = None
+    ) -> None:
+        self.checkpoint = checkpoint
         self.learn, self.check = list(learn), list(check)
 
     def begin(self, training_id: str) -> None:
@@ -98,6 +101,12 @@ class Trainer:
 
     def remove(self, training_id: str) -> None:
         self.alive = False
+
+
+def large(name: str, rank: int) -> tuple[Path, str]:
+    if name != "idefics2-8b":
+        raise ModelUnavailable("The weights are not on this machine.")
+    return Path("checkpoint"), "revision"
 
 
 class Desk:
@@ -323,3 +332,17 @@ def test_files_that_are_no_exported_adapter_are_refused(ready: Desk) -> None:
         with pytest.raises(AdapterRejected):
             ready.adapters.take_in(OWNER, data)
     assert len(ready.adapters.list(OWNER)) == 1
+
+
+def test_a_model_of_the_hub_is_taught_and_never_worn_by_the_reader(ready: Desk) -> None:
+    with pytest.raises(ModelUnavailable):
+        ready.adapting.start(OWNER, "x", TrainSettings(model="another"))
+    run = ready.adapting.start(OWNER, "Large", TrainSettings(model="idefics2-8b"))
+    assert ready.trainer.checkpoint == Path("checkpoint")
+    ready.trainer.over.set()
+    live = ready.adapting.watching(OWNER, run.id)
+    list(live.follow() if live is not None else ())
+    (adapter,) = ready.adapters.list(OWNER)
+    assert (adapter.facts.kind, adapter.facts.base_sha256, adapter.verdict) == ("engine", "revision", None)
+    with pytest.raises(AdapterRejected):
+        ready.adapters.activate(OWNER, adapter.id)

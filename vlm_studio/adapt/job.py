@@ -20,12 +20,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
+
+Trains = Literal["reader", "large"]
+"""The line reader of nano (adapt/train.py), or a model of the hub (adapt/qlora.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,8 @@ class JobLine:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    nano: str
-    """Folder of the base weights."""
+    base: str
+    """Folder of the base weights: assets/nano, or a checkpoint of the hub."""
     general: str
     """The zip of lines of other hands (adapt/general.py)."""
     settings: TrainSettings
@@ -47,6 +51,7 @@ class Job:
     check: tuple[JobLine, ...]
     """Held-out lines: only measured on the way, never learned from."""
     threads: int
+    trains: Trains = "reader"
 
 
 def write_job(folder: Path, job: Job) -> None:
@@ -57,12 +62,13 @@ def read_job(folder: Path) -> Job:
     """Raises OSError, ValueError, KeyError or TypeError."""
     value = json.loads((folder / "job.json").read_text("utf-8"))
     return Job(
-        value["nano"],
+        value["base"],
         value["general"],
         TrainSettings(**value["settings"]),
         tuple(JobLine(**line) for line in value["learn"]),
         tuple(JobLine(**line) for line in value["check"]),
         int(value["threads"]),
+        "large" if value["trains"] == "large" else "reader",
     )
 
 

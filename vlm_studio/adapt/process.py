@@ -22,6 +22,7 @@ from vlm_studio.adapt.job import (
     WEIGHTS,
     Job,
     JobLine,
+    Trains,
     points,
     read_job,
     set_control,
@@ -32,6 +33,7 @@ from vlm_studio.core.errors import GenerationFailed, NotFound, StoreError
 from vlm_studio.core.settings import PROJECT_ROOT
 from vlm_studio.model.adapter_file import read_config
 
+PROGRAMS: dict[Trains, str] = {"reader": "vlm_studio.adapt.train", "large": "vlm_studio.adapt.qlora"}
 STOPPED = 3
 """Exit status of a training that was asked to stop."""
 
@@ -61,8 +63,12 @@ class Trainer:
         learn: Sequence[tuple[Image, str]],
         check: Sequence[tuple[Image, str]],
         settings: TrainSettings,
+        checkpoint: Path | None = None,
     ) -> None:
-        """Write the folder: strips with their texts, to learn from and to measure on the way. Raises StoreError."""
+        """Write the folder: strips with their texts, to learn from and to measure on the way. Raises StoreError.
+
+        `checkpoint` of a model of the hub: QLoRA on that, in place of nano's reader.
+        """
         folder = self._folder(training_id)
         names: list[JobLine] = []
         try:
@@ -76,12 +82,13 @@ class Trainer:
             write_job(
                 folder,
                 Job(
-                    nano=str(self.sources.nano.resolve()),
+                    base=str((checkpoint or self.sources.nano).resolve()),
                     general=str(self.sources.general.resolve()),
                     settings=settings,
                     learn=tuple(names[: len(learn)]),
                     check=tuple(names[len(learn) :]),
                     threads=self.threads,
+                    trains="large" if checkpoint else "reader",
                 ),
             )
         except OSError as failure:
@@ -103,7 +110,7 @@ class Trainer:
             environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(PROJECT_ROOT)}
             with (folder / "log.txt").open("ab") as log:
                 self._running[training_id] = subprocess.Popen(
-                    [sys.executable, "-m", "vlm_studio.adapt.train", str(folder.resolve())],
+                    [sys.executable, "-m", PROGRAMS[read_job(folder).trains], str(folder.resolve())],
                     cwd=PROJECT_ROOT,
                     env=environment,
                     stdin=subprocess.DEVNULL,

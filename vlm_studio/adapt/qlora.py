@@ -31,10 +31,12 @@ from transformers import Idefics2ForConditionalGeneration
 from vlm_studio.adapt.checkpoint import read_checkpoint, write_checkpoint
 from vlm_studio.adapt.job import CHECKPOINT, CONFIG, WEIGHTS, add_point, control, read_job, replace_file
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
+from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.model.adapter_file import clean_config, parse_adapter
 from vlm_studio.model.engine import LoadedModel
-from vlm_studio.model.loading import load
+from vlm_studio.model.loading import load, parameters, read_config
+from vlm_studio.model.machine import Machine, choose
 from vlm_studio.model.memory import GIB, size
 from vlm_studio.model.processor import FeedPlan, assemble, batched
 
@@ -47,6 +49,8 @@ EVERY = 5
 """Steps between two points of the curve, each with a checkpoint."""
 BYTES_PER_TRAINED = 16
 """A number that is trained in float32: itself, its gradient, Adam's two moments."""
+TEXT_TOKENS = 120
+"""Of a prompt and a long line."""
 OVERHEAD = int(0.8 * GIB)
 """The CUDA context and what its allocator cannot use."""
 
@@ -86,6 +90,21 @@ def need(config: Any, weights: int, rank: int, tokens: int, item: int = 2) -> Ne
     # Scores and their gradient are in float32, over the whole vocabulary.
     scores = 2 * tokens * text.vocab_size * 4
     return Need(weights, rank * _sides(config) * BYTES_PER_TRAINED, kept + layer + scores)
+
+
+def forecast(folder: Path, rank: int, machine: Machine) -> Need:
+    """For a checkpoint, without loading it. Raises ModelUnavailable where the machine cannot, saying what it lacks."""
+    config = read_config(folder)
+    if machine.kind != "cuda":
+        raise ModelUnavailable(
+            "Teaching a model of the hub needs a CUDA graphics card.",
+            "nano learns your hand on any processor.",
+        )
+    plan = choose(machine, parameters(config), "nf4")
+    found = need(config, plan.need_bytes, rank, config.perceiver_config.resampler_n_latents + TEXT_TOKENS)
+    if found.total > machine.free_bytes:
+        raise ModelUnavailable(found.sentence(machine.free_bytes), "Close what else uses that memory.")
+    return found
 
 
 def _sides(config: Any) -> int:
@@ -198,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
     """0: the adapter is there; 3: stopped, with a checkpoint."""
     folder = Path(argv[0])
     os.environ["HF_HUB_OFFLINE"] = "1"
-    checkpoint = Path(read_job(folder).nano)
+    checkpoint = Path(read_job(folder).base)
     card = ModelCard(checkpoint.name, checkpoint.name, "", True, True, "pages", 64, 980, "", {})
     return 0 if learn(folder, load(checkpoint, card, "")) else 3
 

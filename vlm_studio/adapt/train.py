@@ -83,7 +83,7 @@ class Training:
         self.job: Job = read_job(folder)
         self.settings: TrainSettings = self.job.settings
         self.started = time.monotonic()
-        self.scorer = LineScorer(*LineRecogniser(Path(self.job.nano)).load())
+        self.scorer = LineScorer(*LineRecogniser(Path(self.job.base)).load())
         self.parent = os.getppid()
 
     def run(self) -> None:

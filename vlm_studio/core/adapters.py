@@ -95,6 +95,8 @@ class TrainSettings:
     variants: int = 5
     """Photographs of another day made of each corrected line."""
     seed: int = 0
+    model: str = ""
+    """A model of the hub, taught with QLoRA on its graphics card; empty: nano's line reader."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Trains(Protocol):
 
     def prepare(
         self, training_id: str, learn: Sequence[tuple[Image, str]], check: Sequence[tuple[Image, str]],
-        settings: TrainSettings,
+        settings: TrainSettings, checkpoint: Path | None = None,
     ) -> None: ...  # fmt: skip
     def begin(self, training_id: str) -> None: ...
     def running(self, training_id: str) -> bool: ...
@@ -140,7 +140,13 @@ class Adapting:
     def __init__(
         self, corrections: Corrections, files: PageFiles, rows: AdapterRows, trainer: Callable[[], Trains],
         model: Callable[[], HandModel], live: LiveRuns, version: str,
+        large: Callable[[str, int], tuple[Path, str]],
     ) -> None:  # fmt: skip
+        """`large` gives (a model of the hub, rank) its checkpoint and revision.
+
+        It raises ModelUnavailable where that model cannot be taught here, with a forecast of the memory.
+        """
+        self._large = large
         self.corrections, self.files, self.rows = corrections, files, rows
         self._trainer, self._model, self.live, self.version = trainer, model, live, version
 
@@ -190,6 +196,7 @@ class Adapting:
             )
         if any(self.trainer.running(run.id) for run in self.rows.trainings(owner)):
             raise InvalidRequest("A training is running already.", "Wait for it, or stop it.")
+        checkpoint = self._large(settings.model, settings.rank)[0] if settings.model else None
         told = self.advice(owner)
         if not told.ready:
             raise InvalidRequest("There is not enough to learn from yet.", told.sentence)
@@ -198,7 +205,7 @@ class Adapting:
             [(self.strip(owner, line), line.text) for line in side] for side in (parts.learn, parts.held)
         )
         run = self.rows.add_training(owner, name, settings, len(learn), len(held), parts.held_pages)
-        self.trainer.prepare(run.id, learn, held, settings)
+        self.trainer.prepare(run.id, learn, held, settings, checkpoint)
         return self.go_on(owner, run.id)
 
     def go_on(self, owner: str, training_id: str) -> TrainingRun:
@@ -278,7 +285,17 @@ class Adapting:
             raise
 
     def _finish(self, run: TrainingRun, config: Mapping[str, Any], weights: bytes) -> Adapter:
-        """Judge what was learned, keep it, and read with it if the gate lets it through."""
+        """Judge what was learned, keep it, and read with it if the gate lets it through.
+
+        What a model of the hub learned is kept unmeasured: the gate reads with nano's reader.
+        """
+        if run.settings.model:
+            base, rank = run.settings.model, run.settings.rank
+            revision = self._large(base, rank)[1]
+            facts = AdapterFacts("engine", base, revision, rank, len(weights) // 2, run.lines, self.version)
+            adapter = self.rows.add(run.owner, run.name, facts, config, weights, "trained")
+            self.rows.set_training(run.owner, run.id, "done", "Learned; not measured.", adapter.id)
+            return adapter
         held = self.trainer.held(run.id)
         verdict = self.judged(held, run.held_pages, (config, weights))
         facts = AdapterFacts(

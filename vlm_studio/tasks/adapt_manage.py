@@ -46,8 +46,8 @@ class Adapters:
         return self.rows.list(owner)
 
     def fits(self, adapter: Adapter) -> bool:
-        """Whether it was made for the weights that are installed now."""
-        return adapter.facts.base_sha256 == self.model.sha256
+        """Whether the line reader can wear it: it was made for the weights that are installed now."""
+        return adapter.facts.kind == "hand" and adapter.facts.base_sha256 == self.model.sha256
 
     def rename(self, owner: str, adapter_id: str, name: str, notes: str) -> Adapter:
         return self.rows.rename(owner, adapter_id, name, notes)

@@ -217,7 +217,9 @@ def lessons(curves: Mapping[str, Any], changes: Mapping[str, Mapping[str, float]
             for row in rows
             if "step" in row
         )
-        last = next((row["cer"] for row in reversed(rows) if isinstance(row.get("cer"), dict)), {})
+        last: dict[str, Any] = next(
+            (row["cer"] for row in reversed(rows) if isinstance(row.get("cer"), dict)), {}
+        )
         parameters = max((int(row.get("parameters", 0)) for row in rows), default=0)
         found.append(Lesson(name, parameters, points, changes.get(name, {}), last))
     return tuple(found)
