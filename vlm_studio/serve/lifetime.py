@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -16,10 +15,10 @@ def run_until_stopped(
 ) -> None:
     """Serve `app`. From the first signal on nothing new is accepted; what runs has `grace` seconds to end.
 
-    `on_stop` is called at the signal. Returns by SystemExit or KeyboardInterrupt, so `finally` blocks around it run:
-    uvicorn raises the signal again when it has ended, which would otherwise end the process on the spot.
+    `on_stop` is called at the signal. Returns like any function: uvicorn raises the signal again when it has ended, which
+    would otherwise end the process before anything around this call could be saved.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    before = {number: signal.signal(number, _ended_already) for number in (signal.SIGINT, signal.SIGTERM)}
     config = uvicorn.Config(
         app,
         host=host,
@@ -30,7 +29,11 @@ def run_until_stopped(
         server_header=False,
         timeout_graceful_shutdown=grace,
     )
-    _Server(config, on_stop).run()
+    try:
+        _Server(config, on_stop).run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):
@@ -43,5 +46,5 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _leave(sig: int, frame: FrameType | None) -> None:
-    sys.exit(0)
+def _ended_already(sig: int, frame: FrameType | None) -> None:
+    """The second time that uvicorn raises a signal it has obeyed."""

@@ -29,7 +29,7 @@ TABS: tuple[tuple[str, str], ...] = (
 def build_app(studio: Studio) -> gr.Blocks:
     """The whole page, ready to mount. Loads no model."""
     with gr.Blocks(title="VLM Studio", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
-        gr.HTML(_header(), elem_id="studio-header", padding=False)
+        gr.HTML(_header(studio.settings.demo), elem_id="studio-header", padding=False)
         if studio.settings.demo:
             gr.HTML(_notice(studio), elem_id="studio-notice", padding=False)
         opened = gr.State("")
@@ -54,11 +54,11 @@ def _tab_of(opened: str) -> gr.Tabs:
     return gr.Tabs(selected=opened.partition("/")[0] or None)
 
 
-def _header() -> str:
+def _header(shared: bool) -> str:
     return (
         '<div class="studio-brand"><span class="studio-mark" aria-hidden="true"></span>'
         "<div><h1>VLM Studio</h1><p>Reads your handwriting, answers from your documents, "
-        "and shows what it looked at. On this machine.</p></div></div>"
+        f"and shows what it looked at.{'' if shared else ' On this machine.'}</p></div></div>"
     )
 
 
