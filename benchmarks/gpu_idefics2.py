@@ -141,18 +141,19 @@ def write_checkpoint(folder: Path, made: Idefics2Config) -> None:
     index.write_text(json.dumps({"metadata": {}, "weight_map": places}), "utf-8")
 
 
-def pictures() -> dict[str, Image.Image]:
-    """Two photographs' worth of colour, 980 on the longer side."""
+def pictures(longest: int = 980) -> dict[str, Image.Image]:
+    """Two photographs' worth of colour, `longest` pixels on the longer side."""
     random = np.random.default_rng(5)
     return {
         name: Image.fromarray(random.integers(0, 255, (9, 12, 3), dtype=np.uint8)).resize(size)
-        for name, size in (("first", (980, 735)), ("second", (735, 980)))
+        for name, size in (("first", (longest, longest * 3 // 4)), ("second", (longest * 3 // 4, longest)))
     }
 
 
-def measured(engine: HFEngine, splitting: Any, runs: int, new_tokens: int) -> dict[str, float]:
+def measured(
+    engine: HFEngine, splitting: Any, runs: int, new_tokens: int, images: dict[str, Image.Image]
+) -> dict[str, float]:
     """Seconds and rates of one question about two pictures, and of another one after it; the best of `runs`."""
-    images = pictures()
     parts = (ImagePart("first"), ImagePart("second"), TextPart("What do these two pictures have in common?"))
     variant = Variant(engine.card.name, splitting=splitting)
     # Drawn, not the likeliest: random weights would repeat themselves and be stopped.
@@ -235,7 +236,9 @@ def one_precision(args: argparse.Namespace, precision: Any, result: dict[str, An
             continue
         if args.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        row: dict[str, Any] = measured(engine, splitting, args.runs, args.new_tokens)
+        row: dict[str, Any] = measured(
+            engine, splitting, args.runs, args.new_tokens, pictures(392 if args.tiny else 980)
+        )
         row |= {"load_s": seconds, "peak_gb": round(peak_gb(args.device), 2), "why": loaded.notes[0]}
         row["card_peak_gb"] = CARD_PEAK_GB.get(name)
         result["rows"][name] = row

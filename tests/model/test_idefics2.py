@@ -49,7 +49,7 @@ def page(width: int, height: int) -> tuple[Image.Image, list[tuple[int, int, int
     return image, boxes  # type: ignore[return-value]
 
 
-PHOTOS = {"a": photo(640, 480, 1), "b": photo(480, 700, 2), "big": photo(980, 980, 3)}
+PHOTOS = {"a": photo(420, 392, 1), "b": photo(392, 434, 2), "big": photo(980, 980, 3)}
 
 
 def turns(*parts: str) -> tuple[Turn, ...]:
