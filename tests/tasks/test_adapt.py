@@ -123,6 +123,7 @@ class Desk:
             lambda: model,
             self.live,
             "1",
+            large,
         )  # type: ignore[arg-type]
         self.adapters = Adapters(
             self.rows, lambda: model, self.rows.in_use, self.rows.trusted_files, lambda: ("nano", "")
