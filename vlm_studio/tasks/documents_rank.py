@@ -26,7 +26,7 @@ HEADER, HEADING, NEIGHBOUR, BLOCK, NAME = 0.85, 0.7, 0.45, 0.3, 0.4
 heading, in the sentence before or after, in the same paragraph or table, or in the document's name."""
 PROXIMITY = 0.12
 SIMILARITY = 0.5
-NEAREST = 96
+NEAREST = 64
 """Passages whose meaning is compared with the question's."""
 
 Similar = Callable[[str, Sequence[str]], Sequence[float]]

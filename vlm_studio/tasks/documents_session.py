@@ -51,13 +51,6 @@ class DocumentRows(Protocol):
     ) -> bool: ...
     def pages(self, owner: str, document_id: str) -> tuple[PageText, ...]: ...
     def add_turn(self, owner: str, session_id: str, turn: AskedTurn) -> None: ...
-    def settle(self, owner: str, session_id: str, seconds: float) -> None:
-        """Wait until the session's documents are taken in, or `seconds` are over."""
-        until = time.monotonic() + seconds
-        while any(d.waiting for d in self.store.documents(owner, session_id)) and time.monotonic() < until:
-            self.indexer.start()
-            self.indexer.wait(0.5)
-
     def turns(self, owner: str, session_id: str) -> tuple[AskedTurn, ...]: ...
 
 
@@ -166,6 +159,13 @@ class DocumentSessions:
     def _set(self, owner: str, document_id: str, state: JobState, only_from: Sequence[JobState]) -> None:
         self.store.document(owner, document_id)
         self.store.set_state(document_id, state, "", only_from)
+
+    def settle(self, owner: str, session_id: str, seconds: float) -> None:
+        """Wait until the session's documents are taken in, or `seconds` are over."""
+        until = time.monotonic() + seconds
+        while any(d.waiting for d in self.store.documents(owner, session_id)) and time.monotonic() < until:
+            self.indexer.start()
+            self.indexer.wait(0.5)
 
     def turns(self, owner: str, session_id: str) -> tuple[AskedTurn, ...]:
         return self.store.turns(owner, session_id)
