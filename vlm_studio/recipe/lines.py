@@ -98,7 +98,7 @@ def held_out(args: argparse.Namespace) -> dict[str, list[Line]]:
     if not all(file.exists() for file in files.values()):
         for name, lines in _held_features(args).items():
             write_lines(files[name], lines)
-    return {name: read_lines(file) for name, file in files.items()}
+    return {name: read_lines(file)[: args.held] for name, file in files.items()}
 
 
 @torch.inference_mode()
