@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE / "ask"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "ask"))
 
 import documents_heldout
 import documents_more
@@ -35,7 +34,7 @@ from vlm_studio.core.settings import Settings
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.ask_pdf import AskedDocument, Documents, PageReader, read_document
 
-RESULT = HERE / "results" / "ask.json"
+RESULT = Path(__file__).resolve().parent / "results" / "ask.json"
 
 
 @dataclass
@@ -122,7 +121,10 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="every question of the tuning half that failed")
     parser.add_argument("--documents", type=Path, help="write the PDFs here and keep them")
     args = parser.parse_args()
-    halves = {"tuning": documents_tuning.QUESTIONS + documents_more.QUESTIONS, "heldout": documents_heldout.QUESTIONS}
+    halves = {
+        "tuning": documents_tuning.QUESTIONS + documents_more.QUESTIONS,
+        "heldout": documents_heldout.QUESTIONS,
+    }
     speed: dict[str, list[float]] = {"text layer": [], "read": []}
     result: dict[str, Any] = {"machine": f"{platform.machine()}, Python {platform.python_version()}"}
     with tempfile.TemporaryDirectory() as work:

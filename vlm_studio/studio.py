@@ -187,6 +187,7 @@ class Studio:
             self.live,
             self.answerer,
             self.settings.limits,
+            lambda *asked: self.adapters.reader_name(*asked),
         )
 
     @cached_property
@@ -232,6 +233,7 @@ class Studio:
             self.settings.limits,
         )
         made.contents["chat"] = lambda owner, session_id: self.chats.entries(owner, session_id)
+        made.contents["documents"] = lambda owner, session_id: self.documents.entries(owner, session_id)
         made.checks["chat"] = lambda owner, session_id: self.chats.verify(owner, session_id)
         return made
 

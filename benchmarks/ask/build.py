@@ -43,7 +43,7 @@ def written(parts: Sequence[str] | str, columns: int = 1, serif: bool = False) -
 
 
 def _columns(count: int) -> list[pymupdf.Rect]:
-    inner = A4 + (56, 56, -56, -56)
+    inner = pymupdf.Rect(A4.x0 + 56, A4.y0 + 56, A4.x1 - 56, A4.y1 - 56)
     if count == 1:
         return [inner]
     middle, gap = (inner.x0 + inner.x1) / 2, 9

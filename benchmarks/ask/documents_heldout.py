@@ -4,16 +4,17 @@ looked at: their figures are the ones that are reported."""
 from __future__ import annotations
 
 POLICY = [
-"""
+    """
 <h1>Home Contents Insurance — Policy Summary</h1><p>Policy holder: Mr Desmond Achebe · Policy no. HC-90277-B · Valid from 1 July 2024 to 30 June 2025</p>
 <h2>What is insured</h2><p>Furniture, clothing and household goods are covered up to 45,000 dollars. Jewellery is covered up to 3,000 dollars and cash up to 400 dollars. Bicycles are insured only if they were locked.</p>
 <h2>Perils</h2><table class="ruled"><tr><th>Event</th><th>Covered</th><th>Excess</th></tr><tr><td>Fire and lightning</td><td>yes</td><td>none</td></tr><tr><td>Burglary</td><td>yes</td><td>$250</td></tr><tr><td>Burst pipe</td><td>yes</td><td>$150</td></tr><tr><td>Flood</td><td>no</td><td>-</td></tr></table>
 """,
-"""
+    """
 <h2>Premium</h2><p>The annual premium is 318 dollars and is collected on 15 July. Paying in quarterly instalments costs 4% more. The first reminder is free; each further one is charged at 5 dollars.</p>
 <h2>Making a claim</h2><p>Tell us about a loss within seven days. Thefts must also be reported to the police without delay. Send photographs and receipts to claims@larkmutual.example. Our adjuster is Ms Greta Nowak. We settle most claims inside three weeks.</p>
 <h2>Cancelling</h2><p>You may withdraw within 14 days of receiving the policy. After that it ends at the close of the insurance year if you give one month's notice.</p>
-"""]
+""",
+]
 
 RESEARCH = """
 <h1>Growing lettuce on rooftop gravel: a two-year trial</h1><p><i>Yusuf Demir and Clara Engström, Department of Horticulture, Malmö</i></p>

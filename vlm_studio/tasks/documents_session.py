@@ -7,7 +7,7 @@ import io
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from vlm_studio.core.answers import DocumentAnswer
 from vlm_studio.core.asked import AskedTurn, KeptDocument
+from vlm_studio.core.conversation import TextPart
 from vlm_studio.core.documents import Asset
 from vlm_studio.core.errors import InvalidRequest, NotFound, PasswordNeeded, StudioError
 from vlm_studio.core.ids import new_id, utc_now
@@ -30,6 +31,7 @@ from vlm_studio.tasks.documents_question import understand
 from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_scope import pages_of
 from vlm_studio.tasks.documents_stance import PageStance, stances
+from vlm_studio.tasks.sessions_document import Entry
 
 DISPLAY_DPI = 130.0
 KEPT_SESSIONS, KEPT_IMAGES = 4, 24
@@ -169,6 +171,16 @@ class DocumentSessions:
 
     def turns(self, owner: str, session_id: str) -> tuple[AskedTurn, ...]:
         return self.store.turns(owner, session_id)
+
+    def entries(self, owner: str, session_id: str) -> Iterator[Entry]:
+        """Every question with its answer and the quotes it rests on, as a document has it."""
+        for turn in self.store.turns(owner, session_id):
+            yield Entry("You", (TextPart(turn.question),))
+            quotes = [
+                TextPart(f"{c.document}, page {c.page_index + 1}: “{c.quote}”", quoted=True)
+                for c in turn.answer.citations
+            ]
+            yield Entry("Answer", (TextPart(turn.answer.text), *quotes))
 
     def ask(
         self, owner: str, session_id: str, text: str, chosen: Sequence[str] = (), pages: str = ""

@@ -102,19 +102,7 @@ def build(shared: Shared) -> Panel:
                     )
                     new = gr.Button("New documents", size="sm", elem_id="documents-new")
             with gr.Column(scale=6, min_width=320):
-                used = gr.HTML(js_on_load=PICTURES_JS, visible=False, elem_id="documents-used", padding=False)
-                page_image = gr.Image(
-                    label="Page",
-                    show_label=False,
-                    interactive=False,
-                    format="jpeg",
-                    buttons=["fullscreen"],
-                    elem_id="documents-page",
-                )
-                with gr.Row(elem_classes="tool-row"):
-                    before = gr.Button("Previous page", size="sm", min_width=110)
-                    caption = gr.HTML(elem_id="documents-caption", padding=False)
-                    after = gr.Button("Next page", size="sm", min_width=110)
+                used, page_image, before, caption, after = _page_column()
     return Panel(
         session_id=gr.Textbox(visible="hidden", elem_id="documents-session"),
         chosen=gr.State([]), viewed=gr.State(("", 0, "", 0)),
@@ -123,6 +111,24 @@ def build(shared: Shared) -> Panel:
         stances=stances, used=used, page_image=page_image, caption=caption, before=before, after=after,
         each=each, each_table=each_table, download=download, timer=gr.Timer(1.0, active=False),
     )  # fmt: skip
+
+
+def _page_column() -> tuple[gr.HTML, gr.Image, gr.Button, gr.HTML, gr.Button]:
+    """Where the answer stands, the page itself, and the way to the pages before and after."""
+    used = gr.HTML(js_on_load=PICTURES_JS, visible=False, elem_id="documents-used", padding=False)
+    page_image = gr.Image(
+        label="Page",
+        show_label=False,
+        interactive=False,
+        format="jpeg",
+        buttons=["fullscreen"],
+        elem_id="documents-page",
+    )
+    with gr.Row(elem_classes="tool-row"):
+        before = gr.Button("Previous page", size="sm", min_width=110)
+        caption = gr.HTML(elem_id="documents-caption", padding=False)
+        after = gr.Button("Next page", size="sm", min_width=110)
+    return used, page_image, before, caption, after
 
 
 def bind(panel: Panel, shared: Shared, studio: Studio) -> None:

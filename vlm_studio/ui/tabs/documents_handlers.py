@@ -33,6 +33,7 @@ from vlm_studio.views.transcript import status_html
 
 TAB = "documents"
 OUTPUTS = 14
+SO_FAR = "Some pages are still being taken in: the answer rests on those that are there already."
 API_WAIT_SECONDS = 540.0
 Viewed = tuple[str, int, str, int]
 """Document id and 0-based page looked at; turn id and number of the citation that is marked."""
@@ -174,8 +175,10 @@ def ask(
 ) -> list[Any]:  # fmt: skip
     owner = owner_of(studio.settings, request)
     turn = studio.documents.ask(owner, session_id, question or "", tuple(chosen), pages or "")
-    view = view_of(session_id, chosen, viewed)
-    return [*render(studio, owner, _at(view, turn, 0)), ""]
+    view = _at(view_of(session_id, chosen, viewed), turn, 0)
+    if any(document.waiting for document in studio.documents.documents(owner, session_id)):
+        view = replace(view, notice=status_html(SO_FAR, None))
+    return [*render(studio, owner, view), ""]
 
 
 def _at(view: View, turn: AskedTurn, citation: int) -> View:
