@@ -14,6 +14,7 @@ import platform
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,19 @@ def replicas(url: str) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="a Python with requirements-ray.txt")
+    parser.add_argument(
+        "--python", default="", help="a Python with requirements-ray.txt, which starts a server"
+    )
+    parser.add_argument(
+        "--url", default="", help="of a server with two replicas that runs on this machine already"
+    )
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--kills", type=float, nargs="+", default=[8.0, 25.0], help="seconds after the start")
     args = parser.parse_args()
     killed: list[int] = []
-    with running(args.python, "--ray", "--replicas", "2") as (url, _):
+    server = nullcontext((args.url, None)) if args.url else running(args.python, "--ray", "--replicas", "2")
+    with server as (url, _):
         expected = answers_at_rest(url)
         seen = Seen()
 
