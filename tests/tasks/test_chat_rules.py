@@ -10,7 +10,8 @@ import pytest
 from vlm_studio.core.chat import ChatImage, ImageText, TextLine
 from vlm_studio.core.conversation import TextPart
 from vlm_studio.core.documents import Box, Line, LineReading, Page, PageReading, ReadLine, Word
-from vlm_studio.tasks.chat_answer import image_text
+from vlm_studio.core.errors import InvalidRequest
+from vlm_studio.tasks.chat_answer import Options, image_text
 from vlm_studio.tasks.chat_find import find_on_images
 from vlm_studio.tasks.chat_replies import Finding, as_text, telling_sentences
 from vlm_studio.tasks.chat_rules import decide, mentions, unsupported
@@ -150,6 +151,24 @@ def test_a_reader_reads_first_and_quotes_without_asking_the_language_model(desk:
     desk.say(session_id, "Read image 2")
     assert desk.reader.strips == 3  # once is enough
     assert any(hit.what == "image" for hit in desk.index.search(OWNER, "fast"))
+
+
+def test_images_are_read_by_the_reader_that_the_chat_wears(desk: Desk) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def worn(owner: str, session_id: str, reader: str) -> str:
+        asked.append((owner, session_id, reader))
+        if "+" in reader:
+            raise InvalidRequest("There is no such reader.")
+        return "fast"
+
+    desk.chats.reader_name = worn
+    session_id, _ = desk.attach(1)
+    assert desk.say(session_id, "What does it say?").run is not None
+    assert asked[-1] == (OWNER, session_id, "auto")
+    with pytest.raises(InvalidRequest):
+        desk.chats.send(OWNER, session_id, "What?", Options(reader="nano+another"))
+    assert len(desk.shown(session_id)) == 2
 
 
 def test_a_picture_without_writing_gets_no_invented_answer(desk: Desk) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -92,10 +92,11 @@ class Chats:
 
     def __init__(
         self, sessions: SessionRows, rows: ChatRows, blobs: Blobs, live: LiveRuns, answerer: Answerer,
-        limits: Limits,
+        limits: Limits, reader_name: Callable[[str, str, str], str] = lambda _owner, _session, reader: reader,
     ) -> None:  # fmt: skip
+        """`reader_name` (owner, session, reader): the reader with the adapter that this chat wears."""
         self.sessions, self.rows, self.blobs, self.live = sessions, rows, blobs, live
-        self.answerer, self.limits = answerer, limits
+        self.answerer, self.limits, self.reader_name = answerer, limits, reader_name
         self._starting = threading.Lock()
 
     def create(self, owner: str, title: str = UNTITLED) -> Session:
@@ -198,7 +199,7 @@ class Chats:
         Raises InvalidRequest for an empty message, an unknown marker, options out of range, or while an answer
         is still being written; NotFound.
         """
-        self._check(text, options)
+        self._check(owner, session_id, text, options)
         with self._starting:
             path = self._idle_path(owner, session_id) if session_id else ()
             parts = parts_of(text, self.rows.images(owner, session_id) if session_id else ())
@@ -208,7 +209,7 @@ class Chats:
 
     def edit(self, owner: str, turn_id: str, text: str, options: Options) -> LiveRun[object]:
         """Another version of a message, answered anew; the one before stays, with all that follows it."""
-        self._check(text, options)
+        self._check(owner, "", text, options)
         with self._starting:
             old = self.rows.turn(owner, turn_id)
             if old.turn.role != "user":
@@ -220,7 +221,7 @@ class Chats:
 
     def retry(self, owner: str, turn_id: str, options: Options) -> LiveRun[object]:
         """Another answer beside this one; also to a message that has none."""
-        self._check("", options)
+        self._check(owner, "", "", options)
         with self._starting:
             turn = self.rows.turn(owner, turn_id)
             self._idle_path(owner, turn.session_id)
@@ -277,12 +278,13 @@ class Chats:
                 at = turns[at.parent_id]
         self.options(owner, session_id)
 
-    def _check(self, text: str, options: Options) -> None:
+    def _check(self, owner: str, session_id: str, text: str, options: Options) -> None:
         if len(text) > self.limits.question_chars:
             raise InvalidRequest(
                 f"A message has at most {self.limits.question_chars:,} characters.", "Send it in parts."
             )
         check(options, self.limits)
+        self.reader_name(owner, session_id, options.reader)
 
     def _idle_path(self, owner: str, session_id: str) -> tuple[ChatTurn, ...]:
         if self.running(owner, session_id) is not None:
@@ -309,7 +311,7 @@ class Chats:
             images={image.sha256: image for image in self.rows.images(owner, session_id)},
             load=lambda sha256: self.pixels(owner, sha256),
             keep_text=lambda number, read: self.rows.keep_text(owner, session_id, number, read),
-            options=options,
+            options=replace(options, reader=self.reader_name(owner, session_id, options.reader)),
             conversation_id=session_id,
         )
 
