@@ -34,6 +34,7 @@ RESULT = Path(__file__).resolve().parent / "results" / "two_visitors.json"
 LINES = ROOT / "tests" / "data" / "lines"
 WAIT_SECONDS = 180
 SAY = "What does <image 1> say?"
+BUSY = "still being written"
 
 
 @dataclass
@@ -45,7 +46,11 @@ class Visitor:
     expected: str = ""
     sessions: dict[str, list[str]] = field(default_factory=dict)
     """Session to the words of its own that its messages carry."""
+    with_image: list[str] = field(default_factory=list)
+    """Sessions that hold the image, so that they can be asked about it again."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    refused: int = 0
+    """Messages to a chat in which another thread of the same visitor was still being answered."""
     faults: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -105,6 +110,10 @@ def hammer(client: Any, visitor: Visitor, until: float, seed: int) -> None:
         try:
             act(client, visitor, kind, random_)
         except Exception as error:  # whatever the server answers is counted, not raised
+            if BUSY in str(error):
+                with visitor.lock:
+                    visitor.refused += 1
+                continue
             with visitor.lock:
                 visitor.faults[f"{kind}: {str(error)[:80]}"] += 1
         with visitor.lock:
@@ -114,7 +123,7 @@ def hammer(client: Any, visitor: Visitor, until: float, seed: int) -> None:
 def act(client: Any, visitor: Visitor, kind: str, random_: random.Random) -> None:
     word = visitor.word()
     with visitor.lock:
-        known = list(visitor.sessions)
+        known = list(visitor.with_image)
         asked = [w for words in visitor.sessions.values() for w in words]
     if kind == "search":
         if asked:
@@ -133,6 +142,8 @@ def act(client: Any, visitor: Visitor, kind: str, random_: random.Random) -> Non
     expect(visitor, answer["status"] == "done", f"status {answer['status']}")
     with visitor.lock:
         visitor.sessions.setdefault(answer["session"], []).append(word)
+        if image:
+            visitor.with_image.append(answer["session"])
 
 
 def found(client: Any, words: str) -> int:
@@ -185,6 +196,7 @@ def measure(url: str, seconds: float, threads: int) -> dict[str, Any]:
         answer = chat(client, f"{SAY} {word}", visitor.image)
         visitor.expected = answer["quotes"][0]
         visitor.sessions[answer["session"]] = [word]
+        visitor.with_image.append(answer["session"])
     if visitors[0].expected == visitors[1].expected:
         raise SystemExit("the two images read the same: nothing could be told apart")
     until = time.monotonic() + seconds
@@ -204,6 +216,7 @@ def measure(url: str, seconds: float, threads: int) -> dict[str, Any]:
             "sessions": len(visitor.sessions),
             "messages": sum(map(len, visitor.sessions.values())),
             "median seconds": {k: round(statistics.median(v), 2) for k, v in sorted(visitor.seconds.items())},
+            "refused while answering": visitor.refused,
             "faults": dict(visitor.faults),
             **settle(client, visitor, other),
         }
@@ -214,7 +227,7 @@ def measure(url: str, seconds: float, threads: int) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    rows = ("requests", "sessions", "messages", "lost sessions", "lost messages", "foreign sessions",
+    rows = ("requests", "refused while answering", "sessions", "messages", "lost sessions", "lost messages", "foreign sessions",
             "foreign messages found")  # fmt: skip
     names = list(result["visitors"])
     print(f"{'':<26}" + "".join(f"{name:>10}" for name in names))
