@@ -1,4 +1,4 @@
-"""Do the heat maps point at the words? Run: python benchmarks/maps.py [--lines 16] [--gradient-words 24] [--checks 8]
+"""Do the heat maps point at the words? Run: python benchmarks/maps.py [--lines 16]
 
 Pages are drawn with words at known places, and nano reads each line. For every word that it wrote as it was drawn, every method
 of the Inspect tab makes a map. Reported, always beside a random map and a blob in the middle of what was fed: the share of the
@@ -208,63 +208,88 @@ def check(engine: Any, pages: list[Image.Image], case: Case, word: int, method: 
     return honesty.judged(drops)
 
 
-def nano(args: argparse.Namespace) -> dict[str, Any]:
+class Tally:
+    """What was measured so far, line by line."""
+
+    def __init__(self, adapter: str | None) -> None:
+        self.adapter = adapter
+        self.drawn = self.words = self.read = self.size = 0
+        self.times: dict[str, list[float]] = defaultdict(list)
+        self.scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self.unread: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self.gradients: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self.verdicts: list[Any] = []
+
+    def maps_of(self, case: Case) -> None:
+        """Every method that needs no model, for every word."""
+        self.size = max(self.size, len(pack(case.trace)))
+        for word in range(len(case.spans)):
+            self.words, self.read = self.words + 1, self.read + case.read[word]
+            started = time.process_time()
+            found = scores_of(case, word, self.words, METHODS)
+            self.times["a map from the recording"].append(
+                (time.process_time() - started) / (len(METHODS) + 2)
+            )
+            for name, score in found.items():
+                (self.scores if case.read[word] else self.unread)[name].append(score)
+
+    def gradient_of(self, tracer: Any, case: Case, word: int) -> None:
+        first, last = case.spans[word]
+        started = time.process_time()
+        raw = tracer.gradients(case.ask, case.images, case.ids, range(first, last + 1))
+        self.times["a gradient-weighted map"].append(time.process_time() - started)
+        sizes = {sha: image.size for sha, image in case.images.items()}
+        placed = on_pages(raw, case.fed, sizes, {str(case.drawn.page): str(case.drawn.page)})
+        for name, score in scores_of(case, word, self.words, ("gradient",), placed).items():
+            if name == "gradient":
+                self.gradients[name].append(score)
+
+    def check_of(self, engine: Any, pages: list[Image.Image], case: Case, word: int) -> None:
+        started = time.process_time()
+        self.verdicts.append(check(engine, pages, case, word, "contrast"))
+        self.times["the honesty test"].append(time.process_time() - started)
+
+    def value(self) -> dict[str, Any]:
+        def drop(area: Any) -> float | None:
+            found = [v.drop_of(area) for v in self.verdicts]
+            return round(statistics.fmean(found), 3) if found else None
+
+        return {
+            "adapter": self.adapter, "drawn": self.drawn, "words": self.words, "read": self.read,
+            "file_bytes": self.size, "read_words": table(self.scores), "unread_words": table(self.unread),
+            "gradient_words": table(self.gradients), "tested": len(self.verdicts),
+            "better_than_random": sum(v.better_than_random for v in self.verdicts),
+            "mean_drop": {area: drop(area) for area in ("hot", "random", "centre", "cold", "blank")},
+            "seconds": {name: round(statistics.median(t), 3) for name, t in self.times.items()},
+        }  # fmt: skip
+
+
+def nano(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What was measured after each line."""
     import torch
 
     # One core, and its own time: what else runs on the machine does not count.
     torch.set_num_threads(1)
     studio = Studio(Settings(data_dir=args.data, offline=True, assets_dir=args.assets))
-    adapter = (
-        args.adapter if (studio.settings.assets_dir / "nano" / "adapters" / args.adapter).is_dir() else None
-    )
-    variant = Variant("idefics2-nano", adapter=adapter)
+    shipped = (args.assets / "nano" / "adapters" / args.adapter).is_dir()
+    variant = Variant("idefics2-nano", adapter=args.adapter if shipped else None)
     pages, lines = draw(args.lines, args.font, args.seed)
-    times: dict[str, list[float]] = defaultdict(list)
-    scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    unread: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    gradients: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    verdicts: dict[str, list[Any]] = defaultdict(list)
-    drawn = sum(len(line.words) for line in lines)
-    words = read = size = 0
-    engine, tracer = studio.inspections.engine, studio.inspections.tracer
-    for case in cases(studio, pages, lines, variant, times):
-        size = max(size, len(pack(case.trace)))
-        for word in range(len(case.spans)):
-            words, read = words + 1, read + case.read[word]
-            started = time.process_time()
-            found = scores_of(case, word, words, METHODS)
-            times["a map from the recording"].append((time.process_time() - started) / (len(METHODS) + 2))
-            for name, score in found.items():
-                (scores if case.read[word] else unread)[name].append(score)
-            if case.read[word] and len(gradients["gradient"]) < args.gradient_words:
-                first, last = case.spans[word]
-                started = time.process_time()
-                raw = tracer.gradients(case.ask, case.images, case.ids, range(first, last + 1))
-                times["a gradient-weighted map"].append(time.process_time() - started)
-                sizes = {sha: image.size for sha, image in case.images.items()}
-                placed = on_pages(raw, case.fed, sizes, {str(case.drawn.page): str(case.drawn.page)})
-                for name, score in scores_of(case, word, words, ("gradient",), placed).items():
-                    gradients[name].append(score)
-            if case.read[word] and len(verdicts["contrast"]) < args.checks:
-                started = time.process_time()
-                verdicts["contrast"].append(check(engine, pages, case, word, "contrast"))
-                times["the honesty test"].append(time.process_time() - started)
+    tally = Tally(variant.adapter)
+    for case in cases(studio, pages, lines, variant, tally.times):
+        tally.drawn = sum(len(line.words) for line in lines[: len(tally.times["answering"])])
+        tally.maps_of(case)
+        read = [word for word, was_read in enumerate(case.read) if was_read]
+        for word in read[: args.gradient_words]:
+            tally.gradient_of(studio.inspections.tracer, case, word)
+        for word in read[-args.checks :] if args.checks else ():
+            tally.check_of(studio.inspections.engine, pages, case, word)
         print(
-            f"{len(times['recording an answer'])}/{len(lines)} lines, {read} of {words} words read",
+            f"{len(tally.times['answering'])}/{len(lines)} lines, {tally.read} words read",
             file=sys.stderr,
+            flush=True,
         )
+        yield tally.value()
     studio.close()
-    return {
-        "adapter": adapter, "drawn": drawn, "words": words, "read": read, "file_bytes": size,
-        "read_words": table(scores), "unread_words": table(unread), "gradient_subset": table(gradients),
-        "better_than_random": sum(v.better_than_random for v in verdicts["contrast"]),
-        "tested": len(verdicts["contrast"]),
-        "mean_drop": {
-            area: round(statistics.fmean(v.drop_of(area) for v in verdicts["contrast"]), 3) if verdicts["contrast"] else None
-            for area in ("hot", "random", "centre", "cold", "blank")
-        },
-        "seconds": {name: round(statistics.median(t), 3) for name, t in times.items()},
-    }  # fmt: skip
 
 
 def table(scores: dict[str, list[tuple[float, float]]]) -> list[dict[str, Any]]:
@@ -338,8 +363,10 @@ def idefics2_8b(split: bool) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=16)
-    parser.add_argument("--gradient-words", type=int, default=24)
-    parser.add_argument("--checks", type=int, default=8)
+    parser.add_argument("--gradient-words", type=int, default=2, help="of each line")
+    parser.add_argument(
+        "--checks", type=int, default=1, help="words of each line that are put to the honesty test"
+    )
     parser.add_argument("--adapter", default="reading", help="used where it is shipped")
     parser.add_argument("--font", default="", help="a TTF or OTF file; default: the one inside Pillow")
     parser.add_argument("--seed", type=int, default=7)
@@ -347,27 +374,38 @@ def main() -> None:
         "--assets", type=Path, default=PROJECT_ROOT / "assets", help="other weights than the shipped ones"
     )
     parser.add_argument("--result", type=Path, default=RESULT)
+    parser.add_argument("--again", action="store_true", help="measure the 8B's shapes again, too")
     parser.add_argument("--data", type=Path, default=Path("/tmp/vlm-studio-maps"))
     args = parser.parse_args()
-    found = nano(args)
-    shapes = [idefics2_8b(split) for split in (False, True)]
-    gradient = [row for row in found["gradient_subset"] if row["method"] == "gradient"]
-    rows = found["read_words"] + gradient
-    clicks = {"gradient": found["seconds"].get("a gradient-weighted map")}
-    for row in rows:
-        if row["method"] not in BASELINES:
-            row["seconds"] = clicks.get(row["method"], found["seconds"]["a map from the recording"])
-    rows.sort(key=lambda row: (row["method"] in BASELINES, -row["mass_in_box"]))
+    args.result.parent.mkdir(exist_ok=True)
+    known = json.loads(args.result.read_text("utf-8")) if args.result.exists() else {}
+    shapes = known.get("idefics2_8b_geometry") or [idefics2_8b(split) for split in (False, True)]
+    if args.again:
+        shapes = [idefics2_8b(split) for split in (False, True)]
+    rows: list[dict[str, Any]] = []
+    # Written after every line: a run that is cut short has measured what it says it has.
+    for found in nano(args):
+        rows = ranked(found)
+        value = json.dumps(summary(args, found, rows, shapes), indent=1, ensure_ascii=False)
+        args.result.write_text(value + "\n", "utf-8")
     for row in rows:
         print(
-            f"{row['method']:<10} {row['words']:>4} words  mass in box {row['mass_in_box']:.3f}  pointing {row['pointing']:.3f}"
+            f"{row['method']:<10} {row['words']:>4} words  mass in box {row['mass_in_box']:.3f}  "
+            f"pointing {row['pointing']:.3f}"
         )
-    print(json.dumps({k: v for k, v in found.items() if k != "read_words"}, indent=1))
     print(json.dumps(shapes, indent=1))
-    args.result.parent.mkdir(exist_ok=True)
-    args.result.write_text(
-        json.dumps(summary(args, found, rows, shapes), indent=1, ensure_ascii=False) + "\n", "utf-8"
-    )
+
+
+def ranked(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table's rows, the best method first, the baselines last."""
+    seconds = found["seconds"]
+    rows = [dict(row) for row in (*found["read_words"], *found["gradient_words"])]
+    for row in rows:
+        if row["method"] not in BASELINES:
+            row["seconds"] = seconds[
+                "a gradient-weighted map" if row["method"] == "gradient" else "a map from the recording"
+            ]
+    return sorted(rows, key=lambda row: (row["method"] in BASELINES, -row["mass_in_box"]))
 
 
 def summary(
@@ -393,7 +431,7 @@ def summary(
         "notes": notes,
         "details": {k: v for k, v in found.items() if k != "read_words"},
         "idefics2_8b_geometry": shapes,
-        "arguments": {k: str(v) for k, v in vars(args).items() if k not in {"data", "font", "assets", "result"}},
+        "arguments": {k: str(v) for k, v in vars(args).items() if k not in {"data", "font", "assets", "result", "again"}},
     }  # fmt: skip
 
 
