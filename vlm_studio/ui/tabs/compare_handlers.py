@@ -106,7 +106,7 @@ def compare(
     wanted = written[int(chosen or 0)] if len(written) == len(found) else " ".join(written)
     sides = studio.comparing.variant(left), studio.comparing.variant(right, strength / 100)
     result = studio.comparing.one(
-        reading_ask(here.sha256, prompt),
+        reading_ask(here.sha256, prompt or ""),
         {here.sha256: here.image},
         *sides,
         wanted,
@@ -154,5 +154,5 @@ def api_compare(
     path = str(upload_path(picture))
     found, _ = _given(studio, owner, path, None)
     sides = studio.comparing.variant(left), studio.comparing.variant(right, strength / 100)
-    ask = reading_ask(found[0].sha256, prompt)
+    ask = reading_ask(found[0].sha256, prompt or "")
     return asdict(studio.comparing.one(ask, {found[0].sha256: found[0].image}, *sides, reference))
