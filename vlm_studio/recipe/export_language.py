@@ -147,7 +147,25 @@ def export(args: argparse.Namespace) -> None:
     evaluation = {k: measured[k] if k in better else old[k] for k in measured}
     _write(file, {"conditions": CONDITIONS, "adapters": ADAPTERS, "stages": kept, "evaluation": evaluation})
     _hash_all(args.assets)
+    _tell_card(args.assets / "card.json", evaluation, args.language)
     print("written:", sorted(better))
+
+
+def _tell_card(path: Path, evaluation: dict[str, Any], language: Path) -> None:
+    """Size and what the language model reads, into the card that `export_tower` wrote."""
+    card = json.loads(path.read_text("utf-8"))
+    base, _processor = build(language, path.parent)
+    card["parameters"] = sum(p.numel() for p in base.parameters())
+    card["measured"]["language_model"] = {
+        "conditions": CONDITIONS,
+        "what": {
+            "head": "the tower's character head, greedy",
+            "connector": "its 64 pooled tokens, a letter each",
+            **ADAPTERS,
+        },
+        **evaluation,
+    }
+    _write(path, card)
 
 
 def _hash_all(assets: Path) -> None:

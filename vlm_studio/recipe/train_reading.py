@@ -158,8 +158,8 @@ def train(args: argparse.Namespace) -> None:
         if step % 5 == 0:
             log(curve, {**row, "loss": round(sum(losses[-5:]) / len(losses[-5:]), 4)})
         if step % args.check == 0 or step == args.steps:
-            few = None if step == args.steps else FEW
-            log(curve, {**row, "cer": measured(reading, {k: v[:few] for k, v in held.items()})})
+            few = {k: v[: None if step == args.steps else FEW] for k, v in held.items()}
+            log(curve, {**row, "read": sum(map(len, few.values())), "cer": measured(reading, few)})
         if time.monotonic() - saved > 60 * args.every or step == args.steps:
             saved = time.monotonic()
             model.save_pretrained(args.out / kind)
