@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import subprocess
@@ -35,16 +36,18 @@ GRACE_SECONDS = 3
 
 
 def space_settings(settings: Settings, env: Mapping[str, str]) -> Settings:
-    """On a Space: visitors apart from each other, its own host name, bfloat16 where ZeroGPU has the room for it."""
+    """On a Space: visitors apart from each other, bfloat16 where ZeroGPU has the room for it.
+
+    Any host name is answered: the platform routes by it, and a public app has nothing that rebinding would reach.
+    """
     if "SPACE_ID" not in env:
         return settings
-    host = env.get("SPACE_HOST", "*.hf.space")
     return replace(
         settings,
         demo=True,
         space=env["SPACE_ID"],
         host="0.0.0.0",
-        allowed_hosts=(host, "127.0.0.1", "localhost"),
+        allowed_hosts=("*", *filter(None, [env.get("SPACE_HOST", "")])),
         precision="bf16" if spaces_shim.zero_gpu(env) else settings.precision,
         limits=VISITOR_LIMITS,
     )
@@ -55,6 +58,7 @@ def fetch_language_model() -> None:
     command = missing_command()
     if command and subprocess.run(command, check=False).returncode != 0:
         log.error("the language model could not be installed: reading works, chatting does not")
+    importlib.invalidate_caches()
 
 
 class ZeroGpuStudio(Studio):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -124,11 +124,13 @@ def _add_operation(api: FastAPI, studio: Studio) -> None:
 def _add_guards(api: FastAPI, studio: Studio) -> None:
     settings = studio.settings
     throttle = Throttle(settings.demo)
+    # A Space's proxy may give another Host than the one that the page was fetched under.
+    hosts = settings.allowed_hosts if settings.space else ()
 
     @api.middleware("http")
     async def guard(request: Request, call_next: Next) -> Response:
         began = time.monotonic()
-        response = _refusal(request, throttle) or await call_next(request)
+        response = _refusal(request, throttle, hosts) or await call_next(request)
         _set_headers(response, framed=settings.demo)
         if settings.demo and VISITOR_COOKIE not in request.cookies:
             response.set_cookie(
@@ -151,11 +153,11 @@ def _add_guards(api: FastAPI, studio: Studio) -> None:
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts))
 
 
-def _refusal(request: Request, throttle: Throttle) -> Response | None:
+def _refusal(request: Request, throttle: Throttle, hosts: Sequence[str]) -> Response | None:
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return None
     origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host", ""):
+    if origin and urlsplit(origin).netloc not in {request.headers.get("host", ""), *hosts}:
         return JSONResponse({"detail": "Requests from other sites are refused."}, 403)
     visitor = request.cookies.get(VISITOR_COOKIE, "")
     wait = throttle.wait(request.url.path, _address(request), visitor)
