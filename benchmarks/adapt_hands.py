@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from vlm_studio.adapt.hand_model import NanoHand  # noqa: E402
 from vlm_studio.adapt.process import Sources, Trainer  # noqa: E402
-from vlm_studio.core.adapters import TrainSettings  # noqa: E402
+from vlm_studio.core.adapters import Interval, TrainSettings  # noqa: E402
 from vlm_studio.core.cancel import CancelToken  # noqa: E402
 from vlm_studio.model.characters import fold  # noqa: E402
 from vlm_studio.model.distort import vary  # noqa: E402
@@ -44,7 +44,7 @@ from vlm_studio.reading.lexicon import WordList  # noqa: E402
 from vlm_studio.recipe.data import load_copiste  # noqa: E402
 from vlm_studio.recipe.synth import _font, can_write, list_fonts  # noqa: E402
 from vlm_studio.recipe.texts import load_texts  # noqa: E402
-from vlm_studio.tasks.adapt_gate import judge  # noqa: E402
+from vlm_studio.tasks.adapt_gate import decide, judge  # noqa: E402
 from vlm_studio.tasks.scoring import total  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "adapt_hands.json"
@@ -175,6 +175,14 @@ def _peak_child_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def judged_again(row: dict[str, Any]) -> dict[str, Any]:
+    """A kept row by the gate as it is now, from the figures that were measured."""
+    v = row["verdict"]
+    rates = v["general_before"], v["general_after"]
+    passed, why = decide(v["lines"], Interval(**v["cer_change"]), v["cer_before"], rates)
+    return {**row, "verdict": {**v, "passed": passed, "why": why}}
+
+
 def tell(rows: list[dict[str, Any]]) -> None:
     print(
         f"{'hand':56} {'lines':>5} {'CER before':>10} {'after':>7} {'change':>7} {'gate':>7} {'others':>13} {'s':>6}"
@@ -211,6 +219,7 @@ def main() -> None:
     args = parser.parse_args()
     started = time.monotonic()
     kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"rows": []}
+    kept["rows"] = [judged_again(row) for row in kept["rows"]]
     bench = Bench(args.threads, replace(TrainSettings(), steps=args.steps))
     if kept.get("base_sha256") != bench.model.sha256 or kept.get("settings") != asdict(bench.settings):
         kept = {"base_sha256": bench.model.sha256, "settings": asdict(bench.settings), "rows": []}
