@@ -76,7 +76,9 @@ class Decoder:
         if watched or lean is None or not lean.adapt(adapter):
             return self._decode(params, logits, cache, prompt, cancel, emit, self._step)
         lean.begin(cache, params.max_new_tokens)
-        decoded = self._decode(params, logits, cache, prompt, cancel, emit, self._lean_step)
+        # Where tokens are drawn, a close call is decided by chance anyway.
+        step = self._settled_step if params.temperature == 0 else self._quick_step
+        decoded = self._decode(params, logits, cache, prompt, cancel, emit, step)
         lean.lend(cache, drop=len(decoded.fed))
         return replace(decoded, fed=(), unsettled=decoded.fed)
 
@@ -138,7 +140,11 @@ class Decoder:
         """Logits (vocabulary,) after `token`, which becomes the `length`-th token of `cache`."""
         return self._forward(torch.tensor([[token]], device=self.model.device), length, cache, None)
 
-    def _lean_step(self, token: int, length: int, cache: Any) -> Tensor:
+    def _quick_step(self, token: int, _length: int, _cache: Any) -> Tensor:
+        assert self.lean is not None
+        return self.lean.step([token])[0]
+
+    def _settled_step(self, token: int, length: int, cache: Any) -> Tensor:
         assert self.lean is not None
         logits = self.lean.step([token])[0]
         if close(logits):
