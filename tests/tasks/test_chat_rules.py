@@ -148,8 +148,11 @@ def test_a_reader_reads_first_and_quotes_without_asking_the_language_model(desk:
     assert [r.number for r in answer.run.rests_on] == [1, 2] and answer.run.reader == "fast"
     assert [i.read.text for i in desk.chats.images(OWNER, session_id) if i.read] == quotes
     assert desk.reader.strips == 3
-    desk.say(session_id, "Read image 2")
+    again = desk.say(session_id, "Read <image 2>, only <image 2>")
     assert desk.reader.strips == 3  # once is enough
+    assert [p.text for p in again.turn.parts if isinstance(p, TextPart) and p.quoted] == ["fast 3"]
+    third = desk.say(session_id, "What do these pages say?")
+    assert third.run is not None and [r.number for r in third.run.rests_on] == [1, 2]
     assert any(hit.what == "image" for hit in desk.index.search(OWNER, "fast"))
 
 
@@ -227,4 +230,4 @@ def test_marks_of_the_chat_format_in_a_page_are_only_letters(tmp_path: Path) -> 
 
 def test_without_images_the_answer_says_that_it_rests_on_nothing(desk: Desk) -> None:
     answer = desk.say("", "What is the capital of France?")
-    assert answer.run is not None and "rests on nothing" in answer.run.notes[0]
+    assert answer.run is not None and "rests on nothing" in answer.run.notes[0] and answer.run.reader == ""

@@ -150,7 +150,8 @@ class Answerer:
         context = yield from self._with_texts(context, progress, cancel)
         question = context.turns[-1]
         fresh = _images_of(context, question)
-        earlier = [i for turn in context.turns[:-1] for i in _images_of(context, turn) if i not in fresh]
+        before = dict.fromkeys(i for turn in context.turns[:-1] for i in _images_of(context, turn))
+        earlier = [image for image in before if image not in fresh]
         decision = decide(replies.words_of(question), fresh, earlier)
         reply = self._by_rule(question, decision, progress.card.title)
         if reply is None:
@@ -180,10 +181,12 @@ class Answerer:
     ) -> Generator[Told | Said | Composed, None, Context]:
         """Read every image of the conversation that nobody has read yet; the context that knows their text."""
         images = dict(context.images)
+        shown = {part.image_sha256 for turn in context.turns for part in turn.turn.images}
+        if not shown:
+            return context
         wanted = self.transcriber.reader(context.options.reader).name
         progress.reader = wanted
         started = time.monotonic()
-        shown = {part.image_sha256 for turn in context.turns for part in turn.turn.images}
         for sha256 in [i.sha256 for i in images.values() if i.sha256 in shown]:
             image = images[sha256]
             if image.read is not None and (
@@ -388,4 +391,6 @@ def endings(answer: Answer, params: GenParams) -> list[str]:
 
 
 def _images_of(context: Context, turn: ChatTurn) -> list[ChatImage]:
-    return [context.images[p.image_sha256] for p in turn.turn.images if p.image_sha256 in context.images]
+    """Each once, in the order in which they come."""
+    shown = dict.fromkeys(part.image_sha256 for part in turn.turn.images)
+    return [context.images[sha256] for sha256 in shown if sha256 in context.images]
