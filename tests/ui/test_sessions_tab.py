@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from tests.tasks.fakes import CountingReader, page_image, png, transcriber
 from vlm_studio.core.errors import InvalidRequest, NotFound, UserInputError
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
 from vlm_studio.core.settings import Settings
@@ -43,6 +44,16 @@ def kept(studio: Studio, title: str, text: str = "roses", owner: str = OWNER) ->
 @pytest.fixture(autouse=True)
 def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on, "get_upload_folder", lambda: str(tmp_path / "gradio"))
+
+
+def test_a_found_line_is_shown_as_it_was_written(studio: Studio) -> None:
+    studio.transcriber = transcriber(CountingReader("roses"))
+    taken = studio.transcriptions.add_files(OWNER, "", [("notes.png", png(page_image(2)))])
+    for _ in studio.transcriptions.start(OWNER, taken.session_id, "auto").follow(timeout=30):
+        pass
+    found = shown(on.render(studio, OWNER, View(query="roses")))
+    assert found["list"].count('<img class="find" src="data:image/jpeg;base64,') == 2
+    assert 'class="find"' not in shown(on.render(studio, OWNER, View()))["list"]
 
 
 def test_a_session_is_found_renamed_tagged_pinned_deleted_and_brought_back(studio: Studio) -> None:

@@ -167,3 +167,5 @@ class ListedSession:
     """Where the searched words stand, marked as in `SearchHit.snippet`; the best first."""
     hits: int = 0
     """How many places were found in it; 0 where nothing was searched."""
+    places: tuple[SearchHit, ...] = ()
+    """The finds that `snippets` quote, in their order: a line's page and box are there."""

@@ -194,8 +194,9 @@ class Sessions:
         listed = []
         for row in rows:
             found = (hits or {}).get(row.id, ())
-            snippets = tuple(hit.snippet for hit in found if hit.what != "title")[:SNIPPETS]
-            listed.append(ListedSession(row, facts.get(row.id, _EMPTY), snippets, len(found)))
+            places = tuple(hit for hit in found if hit.what != "title")[:SNIPPETS]
+            snippets = tuple(hit.snippet for hit in places)
+            listed.append(ListedSession(row, facts.get(row.id, _EMPTY), snippets, len(found), places))
         return tuple(listed)
 
     def get(self, owner: str, session_id: str, deleted: bool = False) -> Session:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BLANK_PAGE = "This page is blank: no writing was found on it."
-SKIPPED_INK = "Some ink is covered by no line. It is marked as maybe skipped; choose it to read it."
+SKIPPED_INK = "Some ink is covered by no line. It is marked as maybe skipped: choose it and read it again."
 STOPPED = "Reading was stopped; the lines after this were not read."
 MIN_REGION = 8
 """Pixels of a side of a region that may be read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from vlm_studio.core.sessions import ListedSession, Session, StorageUse
@@ -19,15 +19,20 @@ MARK_START, MARK_END = "\x02", "\x03"
 PREVIEW_CHARS = 160
 
 
-def session_list_html(items: Sequence[ListedSession], chosen: str, nothing: str) -> str:
-    """One option a session; data-session says which. `nothing` is said where there is none."""
+def session_list_html(
+    items: Sequence[ListedSession], chosen: str, nothing: str, strips: Mapping[str, str] | None = None
+) -> str:
+    """One option a session; data-session says which. `nothing` is said where there is none.
+
+    `strips` has pictures (data URIs) of found lines by the id of the line.
+    """
     if not items:
         return f'<p class="studio-empty">{escape(nothing)}</p>'
-    rows = "".join(_item(item, item.session.id == chosen) for item in items)
+    rows = "".join(_item(item, item.session.id == chosen, strips or {}) for item in items)
     return f'<ul class="session-list" role="listbox" aria-label="Sessions">{rows}</ul>'
 
 
-def _item(item: ListedSession, chosen: bool) -> str:
+def _item(item: ListedSession, chosen: bool, strips: Mapping[str, str]) -> str:
     session = item.session
     badges = "".join(
         f'<span class="badge">{text}</span>'
@@ -40,7 +45,7 @@ def _item(item: ListedSession, chosen: bool) -> str:
         f' aria-selected="{"true" if chosen else "false"}">'
         f'<div class="head"><span class="title">{escape(session.title)}</span>{badges}'
         f"{_time(session.deleted_at or session.updated_at)}</div>"
-        f'<div class="about">{escape(_about(item))}{tags}</div>{_text(item)}</li>'
+        f'<div class="about">{escape(_about(item))}{tags}</div>{_text(item, strips)}</li>'
     )
 
 
@@ -53,13 +58,21 @@ def _about(item: ListedSession) -> str:
     return " · ".join(parts)
 
 
-def _text(item: ListedSession) -> str:
+def _text(item: ListedSession, strips: Mapping[str, str]) -> str:
     if item.snippets:
-        return "".join(f'<p class="snippet">{marked_html(snippet)}</p>' for snippet in item.snippets)
+        refs = [place.ref for place in item.places] or [""] * len(item.snippets)
+        return "".join(
+            _strip(strips.get(ref, "")) + f'<p class="snippet">{marked_html(snippet)}</p>'
+            for ref, snippet in zip(refs, item.snippets, strict=True)
+        )
     preview = item.facts.preview
     if len(preview) > PREVIEW_CHARS:
         preview = preview[:PREVIEW_CHARS].rstrip() + "…"
     return f'<p class="preview">{escape(preview)}</p>' if preview else ""
+
+
+def _strip(uri: str) -> str:
+    return f'<img class="find" src="{uri}" alt="">' if uri else ""
 
 
 def marked_html(snippet: str) -> str:

@@ -63,7 +63,7 @@ def _item(index: int, read: ReadLine, selected: bool, author: str, chosen: int) 
         classes.append("waiting")
         body = '<span class="skipped">...</span>'
     elif read.line.maybe_skipped and not read.reading.text:
-        body = '<span class="skipped">Ink here that no line covers. Choose it to read it.</span>'
+        body = '<span class="skipped">Ink here that no line covers. Choose it and press Read again.</span>'
     elif author == "person":
         classes.append("corrected")
         body = f'<span class="text">{escape(read.reading.text)}</span><span class="who">yours</span>'

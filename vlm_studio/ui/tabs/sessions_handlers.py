@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from PIL import Image
 
-from vlm_studio.core.errors import InvalidRequest
-from vlm_studio.core.sessions import ArchiveReport, Session
+from vlm_studio.core.documents import Box
+from vlm_studio.core.errors import InvalidRequest, StudioError
+from vlm_studio.core.sessions import ArchiveReport, ListedSession, Session
 from vlm_studio.core.settings import Settings
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.sessions import KEEP_DELETED_DAYS, Show
 from vlm_studio.tasks.sessions_document import listed_value
 from vlm_studio.ui.shared import owner_of
+from vlm_studio.views.picture_buttons import thumbnail_uri
 from vlm_studio.views.session_list import (
     counted,
     megabytes,
@@ -31,6 +34,9 @@ from vlm_studio.views.transcript import status_html
 PAGE = 50
 """Sessions listed at once; "Show more" adds as many."""
 API_LIMIT = 500
+PICTURED_FINDS = 24
+"""Found lines that are shown as they were written; more would make a search slow."""
+STRIP_PIXELS = 560
 OUTPUTS = 18
 """How many values `render` gives."""
 TAB = "Sessions"
@@ -80,13 +86,39 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
         gr.update(choices=[("All tags", ""), *((name, name) for name in known)], value=tag),
         gr.update(value=status_html(status, None), visible=bool(status)),
         gr.update(visible=bool(view.undoable)),
-        session_list_html(found.items, chosen.id if chosen else "", nothing),
+        session_list_html(
+            found.items, chosen.id if chosen else "", nothing, _strips(studio, owner, found.items)
+        ),
         gr.update(visible=found.total > len(found.items)),
         gr.update(visible=chosen is None and bool(found.items)),
         gr.update(visible=chosen is not None),
         *_card(chosen),
         _storage(studio, owner),
     ]
+
+
+def _strips(studio: Studio, owner: str, items: Sequence[ListedSession]) -> dict[str, str]:
+    """Pictures of the first found lines, by the id of the line; a page is decoded once."""
+    wanted = [place for item in items for place in item.places if place.box and place.page_id][
+        :PICTURED_FINDS
+    ]
+    pages: dict[str, Image.Image] = {}
+    strips = {}
+    for place in wanted:
+        page_id, box = str(place.page_id), place.box
+        try:
+            if page_id not in pages:
+                pages[page_id] = studio.transcriptions.image(owner, page_id)
+        except StudioError:
+            # A page whose picture is gone still has its text.
+            continue
+        page = pages[page_id]
+        if box is None or box.intersection(Box(0, 0, page.width, page.height)).area < 1:
+            continue
+        left, top = max(0, int(box.left)), max(0, int(box.top))
+        right, bottom = min(page.width, int(box.right) + 1), min(page.height, int(box.bottom) + 1)
+        strips[place.ref] = thumbnail_uri(page.crop((left, top, right, bottom)), STRIP_PIXELS)
+    return strips
 
 
 def _card(chosen: Session | None) -> list[Any]:
