@@ -38,8 +38,12 @@ class TwoTongues:
     ) -> Iterator[EngineEvent]:
         text = self._text(ask.variant)
         tokens = tuple(TokenEvent(letter, ord(letter), -0.1) for letter in text)
-        yield from tokens
-        yield DoneEvent(Answer(text, tokens, "stop", Usage(), 1.0, 1.0))
+        try:
+            yield from tokens
+            yield DoneEvent(Answer(text, tokens, "stop", Usage(), 1.0, 1.0))
+        except GeneratorExit:
+            cancel.cancel()  # as HFEngine does when its stream is left early
+            raise
 
     def logprobs(
         self, ask: Ask, images: Mapping[str, Image.Image], continuation: Sequence[int]

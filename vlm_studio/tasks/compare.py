@@ -263,13 +263,12 @@ def _mean(rates: Any) -> float | None:
 
 
 def _answer(engine: Engine, ask: Ask, images: Mapping[str, Image], cancel: CancelToken) -> Answer:
-    for event in engine.stream(ask, images, cancel):
-        if isinstance(event, DoneEvent):
-            if event.answer.finish_reason == "cancelled":
-                cancel.cancel()
-                cancel.raise_if_cancelled()
-            return event.answer
-    raise RuntimeError("an engine ended without an answer")
+    """To the very end: an engine takes a stream that is left early for a Stop."""
+    answers = [e.answer for e in engine.stream(ask, images, cancel) if isinstance(e, DoneEvent)]
+    if answers[-1].finish_reason == "cancelled":
+        cancel.cancel()
+        cancel.raise_if_cancelled()
+    return answers[-1]
 
 
 def _side(variant: Variant, text: str, seconds: float, tokens: int, reference: str) -> Side:
