@@ -31,10 +31,3 @@ class Rates:
             while len(self._buckets) > _NAMES:
                 self._buckets.popitem(last=False)
         return wait
-
-    def give_back(self, name: str) -> None:
-        """Undo one `take`: what was allowed turned out not to count."""
-        with self._lock:
-            if name in self._buckets:
-                left, since = self._buckets[name]
-                self._buckets[name] = (min(float(self.burst), left + 1), since)
