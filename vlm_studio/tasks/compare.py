@@ -242,6 +242,13 @@ def what_holds(found: Sequence[Lesson]) -> str:
     if reading is None or frozen is None:
         return "Of nano there are no figures here yet, so whether this holds at 150M parameters is not said."
     sizes = {lesson.name: lesson.parameters for lesson in found}
+    steps = {lesson.name: max(point.step for point in lesson.points) for lesson in found}
+    if steps["reading"] == steps["frozen"]:
+        training = "after the same lines and steps"
+    else:
+        training = (
+            f"on the same lines in the same order, after {steps['reading']} steps and {steps['frozen']}"
+        )
     more = sizes["reading"] / max(1, sizes["frozen"])
     if reading < frozen * 0.95:
         told = f"Here too the LoRA side ends ahead of its frozen twin: {reading:.1%} letter errors against {frozen:.1%}"
@@ -250,7 +257,7 @@ def what_holds(found: Sequence[Lesson]) -> str:
     else:
         told = f"Here the two end about equal: {reading:.1%} letter errors with LoRA, {frozen:.1%} frozen"
     return (
-        f"{told}, after the same lines and steps, with {more:.0f} times as many trainable parameters. It is another task "
+        f"{told}, {training}, with {more:.0f} times as many trainable parameters. It is another task "
         "(one line of writing), another size and one run each, so it repeats the question of the paper, not its result."
     )
 
