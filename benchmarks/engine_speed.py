@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48, help="decoded per answer")
     parser.add_argument("--strip-tokens", type=int, default=40, help="most tokens of one strip")
     parser.add_argument("--strips", type=int, default=20)
+    parser.add_argument("--lines", type=int, default=24, help="of the page that is asked about")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--only", nargs="+", choices=["start", "decode", "follow-up", "strips"])
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -114,14 +115,14 @@ def pictures(count: int) -> dict[str, Any]:
 
 
 def follow_up(args: argparse.Namespace) -> dict[str, Any]:
-    """A page of twelve lines, one question answered, then another one: time to its first token."""
+    """A page of `--lines` lines, one question answered, then another one: time to its first token."""
     import torch
 
     from vlm_studio.core.conversation import ImagePart, TextPart, Turn
     from vlm_studio.model.engine import HFEngine
 
     model = loaded(args)
-    images = pictures(12)
+    images = pictures(args.lines)
     engine = HFEngine(model)
     first = ask(*map(ImagePart, images), TextPart("Who wrote this?"), tokens=12, conversation="page")
     said = answer(engine, first, images).text
@@ -146,7 +147,7 @@ def follow_up(args: argparse.Namespace) -> dict[str, Any]:
         return str(model.processor.batch_decode(out[:, inputs["input_ids"].shape[1] :])[0])
 
     found, one, other = both(ours, plain, args.rounds)
-    return found | {"same_first_token": one == other, "strips": len(images)}
+    return found | {"same_first_token": one == other, "lines": len(images)}
 
 
 def strips(args: argparse.Namespace) -> dict[str, Any]:
