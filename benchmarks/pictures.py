@@ -68,7 +68,8 @@ def compare(page: Any) -> None:
     )
     page.wait_for_selector("#compare-picture img", timeout=SLOW_MS)
     page.click("#compare-run")
-    page.wait_for_function("!document.querySelector('#compare-result .studio-empty')", timeout=SLOW_MS)
+    page.wait_for_selector("#compare-result .compare-side", timeout=SLOW_MS)
+    page.evaluate("window.scrollTo(0, 0)")
 
 
 def nothing(page: Any) -> None:
