@@ -52,6 +52,7 @@ from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
 from vlm_studio.tasks.compare import Comparing, by_layer, lessons
 from vlm_studio.tasks.documents_index import Indexer
+from vlm_studio.tasks.documents_phrase import Phraser
 from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_session import DocumentSessions
 from vlm_studio.tasks.documents_terms import Rarity
@@ -253,6 +254,7 @@ class Studio:
             indexer,
             self.settings.limits,
             self.similar,
+            Phraser(lambda: self.card_of(Variant("auto")), lambda: self.engine),
         )
 
     @cached_property
@@ -370,6 +372,7 @@ class Studio:
             self.live,
             self.settings.limits,
             self._inspecting_with,
+            lazily("vlm_studio.model.tiles", "tiles"),
         )
 
     def _inspecting_with(self, question: str) -> Variant:

@@ -340,11 +340,16 @@ def test_words_are_cut_at_blanks_and_found_in_the_prompt() -> None:
 
 def test_what_the_8b_would_get_is_told_without_it() -> None:
     lines = [Line(Box(100, y, 1100, y + 14)) for y in range(100, 1600, 60)]
-    off, on = feedings("a" * 64, (1240, 1754), lines)
+    off, on = feedings("a" * 64, (1240, 1754), lines)[:2]
     assert (off.too_small and on.too_small is not False) or on.writing is not None
     assert off.cost.image_tokens == 64 and on.cost.image_tokens == 320
     assert on.writing is not None and on.writing.cut_by_seam == len(lines)
     assert 0 < off.recording[0] < on.recording[0] < 20 * 2**20
+    tiles = (Box(0, 0, 1240, 890), Box(0, 0, 1240, 890), Box(0, 890, 1240, 1754), Box(0, 890, 1240, 1754))
+    here = feedings("a" * 64, (1240, 1754), lines, tiles)[2]
+    # Seams between the writing cut nothing, and no crop is padded.
+    assert here.writing is not None and here.writing.cut_by_seam == 0
+    assert here.cost.patches == here.cost.padded_patches
 
 
 def test_the_walk_has_this_answers_own_numbers(inspections: Inspections) -> None:

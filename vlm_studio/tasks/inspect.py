@@ -115,11 +115,15 @@ class Inspections:
         live: LiveRuns,
         limits: Limits,
         variant: Callable[[str], Variant] = lambda _: Variant(),
+        tiles: Callable[[Image.Image], Sequence[Box]] = lambda _: (),
     ) -> None:
-        """`models`, `finder` are made at first use; `variant` is what to put a question with where nobody chose."""
+        """`models`, `finder` are made at first use; `variant` is what to put a question with where nobody chose.
+
+        `tiles` cuts a page as this app feeds it to a model of pages.
+        """
         self._models, self._finder, self._variant = models, finder, variant
         self.sessions, self.rows, self.blobs = sessions, rows, blobs
-        self.live, self.limits = live, limits
+        self.live, self.limits, self.tiles = live, limits, tiles
         self._finding = threading.Lock()
 
     @property
@@ -213,7 +217,9 @@ class Inspections:
         def work(cancel: CancelToken) -> Iterator[object]:
             yield Step("Waking the model ...", 0.02)
             given = self._fed(owner, page_id, lines)
-            yield from self._work(owner, kept, given, question.strip(), variant or self._variant(question.strip()), cancel)
+            yield from self._work(
+                owner, kept, given, question.strip(), variant or self._variant(question.strip()), cancel
+            )
 
         return self.live.start(f"inspect-{session_id}", owner, work)
 

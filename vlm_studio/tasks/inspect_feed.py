@@ -39,6 +39,8 @@ RECORDED_TOKENS = 64
 class Feeding:
     """What Idefics2-8B would be fed for a page, one way: computed, without its weights."""
 
+    name: str
+    """Of the way, short: ``off``, ``on``."""
     title: str
     split: bool
     crops: tuple[Crop, ...]
@@ -52,16 +54,28 @@ class Feeding:
         return self.writing is not None and self.writing.median_px < SMALL_FOR_PATCHES
 
 
-def feedings(page_sha256: str, size: tuple[int, int], lines: Sequence[Line]) -> tuple[Feeding, Feeding]:
-    """With splitting off and on; `size` is the page's width, height."""
+def feedings(
+    page_sha256: str, size: tuple[int, int], lines: Sequence[Line], tiles: Sequence[Box] = ()
+) -> tuple[Feeding, ...]:
+    """With splitting off and on as Idefics2's own processor does it, and where `tiles` are given with those.
+
+    `size` is the page's width, height; `tiles` are page pixels, and none of them is padded to another's size.
+    """
+    ways: list[tuple[str, str, bool, Sequence[Box]]] = [
+        ("off", "Splitting off: the whole page", False, ()),
+        ("on", "Splitting on: four quarters and the whole", True, ()),
+    ]
+    if tiles:
+        ways.append(
+            ("on, as here", "Splitting on in this app: seams between the writing, no padding", True, tiles)
+        )
     found = []
-    for split in (False, True):
-        crops = page_crops(page_sha256, (size[1], size[0]), split)
-        title = "Splitting on: four tiles and the whole" if split else "Splitting off: the whole page"
+    for name, title, split, parts in ways:
+        crops = page_crops(page_sha256, (size[1], size[0]), split, tiles=parts, alone=bool(parts))
         cost = feed_cost(crops)
         recording = recording_bytes(cost)
-        found.append(Feeding(title, split, crops, cost, writing_size(lines, crops), recording))
-    return found[0], found[1]
+        found.append(Feeding(name, title, split, crops, cost, writing_size(lines, crops), recording))
+    return tuple(found)
 
 
 def recording_bytes(cost: FeedCost, geometry: Geometry = IDEFICS2_8B) -> tuple[int, int]:

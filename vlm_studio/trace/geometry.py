@@ -91,11 +91,12 @@ def page_crops(
     first_token: int = 0,
     geometry: Geometry = IDEFICS2_8B,
     tiles: Sequence[Box] = (),
+    alone: bool = False,
 ) -> tuple[Crop, ...]:
     """The crops of one image: top left, top right, bottom left, bottom right, whole; or only the whole.
 
     `first_token` is the place in the prompt of the mark before the image; `tiles` are the parts where an image is
-    cut elsewhere than in the middle.
+    cut elsewhere than in the middle; `alone`: no crop is padded to another's size.
     """
     height, width = image_hw
     middle_y, middle_x = height // 2, width // 2
@@ -119,7 +120,7 @@ def page_crops(
                 kind="whole" if ordinal == len(boxes) - 1 else "tile",
                 box=box,
                 patch_hw=(high // patch, wide // patch),
-                grid_hw=grid,
+                grid_hw=(high // patch, wide // patch) if alone else grid,
                 token_positions=(start, start + geometry.latents),
                 model_size_hw=(high, wide),
                 patch_px=(patch, patch),

@@ -50,10 +50,12 @@ def pieces_picture(page: Image.Image, crops: Sequence[Crop], width: int = 640) -
 
 
 def _piece(page: Image.Image, crop: Crop, cell: tuple[int, int], factor: float) -> Image.Image:
-    piece = Image.new("RGB", cell, _PADDING)
+    patch = crop.patch_px or (1, 1)
+    padded = [max(1, round(crop.grid_hw[axis] * patch[axis] * factor)) for axis in (1, 0)]
+    piece = Image.new("RGB", (min(cell[0], padded[0]), min(cell[1], padded[1])), _PADDING)
     pen = ImageDraw.Draw(piece)
-    for x in range(-cell[1], cell[0], 9):
-        pen.line((x, cell[1], x + cell[1], 0), fill=(208, 203, 196))
+    for x in range(-piece.height, piece.width, 9):
+        pen.line((x, piece.height, x + piece.height, 0), fill=(208, 203, 196))
     size = tuple(
         min(c, max(1, round(s * factor))) for c, s in zip(cell, reversed(crop.model_size_hw), strict=True)
     )

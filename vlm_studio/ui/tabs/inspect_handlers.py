@@ -221,7 +221,7 @@ def on_stage(studio: Studio, view: View, request: gr.Request, event: gr.EventDat
     else:
         found["stage"] = pictures.page_stage(image, lines, view.line, None, view.region)
     if not region:
-        found["fed"] = pictures.fed_view(image, page.id, lines, view.line)
+        found["fed"] = pictures.fed_view(image, page.id, lines, view.line, studio.inspections.tiles(image))
         found["status"] = status_html(f"Line {view.line + 1} is chosen." if view.line >= 0 else "", None)
     return fill(**found)
 

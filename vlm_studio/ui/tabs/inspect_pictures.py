@@ -57,17 +57,19 @@ def region_box(region: tuple[float, ...], size: tuple[int, int]) -> Box:
     return Box(min(x0, x1) * size[0], min(y0, y1) * size[1], max(x0, x1) * size[0], max(y0, y1) * size[1])
 
 
-def fed_view(page: Image.Image, page_id: str, lines: Sequence[Line], line: int) -> str:
+def fed_view(
+    page: Image.Image, page_id: str, lines: Sequence[Line], line: int, tiles: Sequence[Box] = ()
+) -> str:
     """What nano gets of the chosen line, and what Idefics2-8B would get of the page."""
     parts = [how_to_html(texts.FED)]
     if 0 <= line < len(lines):
         parts.append(_strips(page, page_id, lines[line], line))
-    off, on = feedings("", page.size, lines)
+    ways = feedings("", page.size, lines, tiles)
     parts.append("<h4>The same page, as Idefics2-8B would get it</h4>")
-    parts.append(_warnings(off, on))
-    shown = "".join(picture_html(pieces_picture(page, way.crops), way.title) for way in (off, on))
+    parts.append(_warnings(ways))
+    shown = "".join(picture_html(pieces_picture(page, way.crops), way.title) for way in ways)
     parts.append(f'<div class="side-by-side">{shown}</div>')
-    parts.append(facts_html(_costs(off, on), ("splitting off", "splitting on")))
+    parts.append(facts_html(_costs(ways), [f"splitting {way.name}" for way in ways]))
     return "".join(parts)
 
 
@@ -90,7 +92,8 @@ def _strips(page: Image.Image, page_id: str, line: Line, number: int) -> str:
     return "".join(parts)
 
 
-def _warnings(off: Feeding, on: Feeding) -> str:
+def _warnings(ways: Sequence[Feeding]) -> str:
+    off, on = ways[0], ways[1]
     told = []
     if off.writing is not None and off.too_small:
         more = "" if on.writing is None else f" Splitting makes that {on.writing.median_px:.0f}."
@@ -102,31 +105,33 @@ def _warnings(off: Feeding, on: Feeding) -> str:
             )
         )
     if on.writing is not None and on.writing.cut_by_seam:
-        count = on.writing.cut_by_seam
-        lines = "1 line of writing lies" if count == 1 else f"{count} lines of writing lie"
-        told.append(note_html(f"{lines} across the border of two tiles, and each tile sees only a part."))
+        last = ways[-1].writing
+        here = (
+            "" if last is None or len(ways) < 3 else f" This app moves the seams: {last.cut_by_seam} are cut."
+        )
+        told.append(
+            note_html(
+                f"Halved in the middle, {on.writing.cut_by_seam} lines of writing lie across the border of two "
+                f"tiles.{here}"
+            )
+        )
     return "".join(told)
 
 
-def _costs(off: Feeding, on: Feeding) -> list[tuple[str, tuple[str, str]]]:
-    ways = (off, on)
-
-    def row(name: str, values: Sequence[str]) -> tuple[str, tuple[str, str]]:
-        return name, (values[0], values[1])
-
+def _costs(ways: Sequence[Feeding]) -> list[tuple[str, list[str]]]:
     heights = [
         "-" if w.writing is None else f"{w.writing.median_px:.0f} px (smallest {w.writing.smallest_px:.0f})"
         for w in ways
     ]
     return [
-        row("crops", [str(w.cost.crops) for w in ways]),
-        row("height of a line", heights),
-        row("patches (with padding)", [f"{w.cost.patches:,} ({w.cost.padded_patches:,})" for w in ways]),
-        row("pooled tokens", [f"{w.cost.image_tokens} ({w.cost.prompt_tokens} with marks)" for w in ways]),
-        row("arithmetic: seeing", [f"{w.cost.vision_tflop:.1f} TFLOP" for w in ways]),
-        row("arithmetic: reading the tokens", [f"{w.cost.language_tflop:.1f} TFLOP" for w in ways]),
-        row("memory of these tokens", [f"{w.cost.kv_bytes / 2**20:.0f} MiB" for w in ways]),
-        row(
+        ("crops", [str(w.cost.crops) for w in ways]),
+        ("height of a line", heights),
+        ("patches (with padding)", [f"{w.cost.patches:,} ({w.cost.padded_patches:,})" for w in ways]),
+        ("pooled tokens", [f"{w.cost.image_tokens} ({w.cost.prompt_tokens} with marks)" for w in ways]),
+        ("arithmetic: seeing", [f"{w.cost.vision_tflop:.1f} TFLOP" for w in ways]),
+        ("arithmetic: reading the tokens", [f"{w.cost.language_tflop:.1f} TFLOP" for w in ways]),
+        ("memory of these tokens", [f"{w.cost.kv_bytes / 2**20:.0f} MiB" for w in ways]),
+        (
             f"recording {RECORDED_TOKENS} tokens: kept, and at most",
             [f"{kept / 2**20:.0f} MiB, {most / 2**20:.0f} MiB" for kept, most in (w.recording for w in ways)],
         ),

@@ -84,7 +84,7 @@ def render(studio: Studio, owner: str, view: View, status: str = "", running: bo
             visible=len(made) > 1,
         ),
         "pages": _page_picker(studio, owner, pages, view.page),
-        "fed": pictures.fed_view(image, kept.id, lines, view.line),
+        "fed": pictures.fed_view(image, kept.id, lines, view.line, studio.inspections.tiles(image)),
         "session_id": view.session_id,
         **_looked_into(studio, owner, view, image, kept),
     }
