@@ -345,7 +345,7 @@ def test_what_the_8b_would_get_is_told_without_it() -> None:
     assert off.cost.image_tokens == 64 and on.cost.image_tokens == 320
     assert on.writing is not None and on.writing.cut_by_seam == len(lines)
     assert 0 < off.recording[0] < on.recording[0] < 20 * 2**20
-    tiles = (Box(0, 0, 1240, 890), Box(0, 0, 1240, 890), Box(0, 890, 1240, 1754), Box(0, 890, 1240, 1754))
+    tiles = (Box(0, 0, 1240, 870), Box(0, 0, 1240, 870), Box(0, 870, 1240, 1754), Box(0, 870, 1240, 1754))
     here = feedings("a" * 64, (1240, 1754), lines, tiles)[2]
     # Seams between the writing cut nothing, and no crop is padded.
     assert here.writing is not None and here.writing.cut_by_seam == 0
