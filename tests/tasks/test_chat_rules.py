@@ -71,6 +71,7 @@ def test_what_only_eyes_could_tell_is_not_asked_of_a_reader(question: str, on: C
         ("Translate it into French", "cannot_do"), ("Write a short reply", "model"), ("Make it shorter", "model"),
         ("When do they come?", "find"), ("Give me the phone number", "find"), ("forty kilos", "find"),
         ("Combien de kilos ?", "find"),
+        ("What does the letter say about the trees?", "find"), ("How many kilos in all: what does image 1 say?", "find"),
     ],
 )  # fmt: skip
 def test_what_is_written_is_quoted_and_only_wording_is_asked_of_a_language_model(

@@ -34,7 +34,8 @@ _SIGHT = (
     r"handwriting (style|beautiful|neat|old)|(male|female|left-handed|right-handed) writer|how old is the writer",
 )
 _ALL = (
-    r"what (does|do) (it|this|that|they|these|the \w+|image \d+|<image \d+>) (\w+ )?says?",
+    r"^\W*(\w+\W+){0,3}what (does|do) (it|this|that|they|these|the \w+|image \d+|<image \d+>) (\w+ )?says?\b"
+    r"(?!\W+(about|on|of|to|regarding)\b)",
     r"what('s| is| stands?)\b.*\b(written|it say)|que dit|qu'est-ce qui est écrit|qu'y a-t-il d'écrit",
     r"^\W*(please |can you |could you )*(read|transcribe|copy|lis|lisez|transcri(s|vez)|recopi(e|ez))\b",
     r"(full|whole|entire|complete) text|tout le texte|(read|spell) (it|this|them|everything|all) out",
