@@ -105,10 +105,7 @@ def _warnings(ways: Sequence[Feeding]) -> str:
             )
         )
     if on.writing is not None and on.writing.cut_by_seam:
-        last = ways[-1].writing
-        here = (
-            "" if last is None or len(ways) < 3 else f" This app moves the seams: {last.cut_by_seam} are cut."
-        )
+        here = "" if len(ways) < 3 else " This app cuts between the lines and lets tiles overlap by a word."
         told.append(
             note_html(
                 f"Halved in the middle, {on.writing.cut_by_seam} lines of writing lie across the border of two "
