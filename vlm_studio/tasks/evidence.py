@@ -137,7 +137,7 @@ class Evidence:
             run = run_of(value["answer"]["run"])
             context = self._context(value, run, parts)
             origins = {str(k): str(v) for k, v in value["origins"].items()}
-        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DamagedFile("The pack's content does not fit together.", "Make it again.") from error
         if value["answer"]["status"] != "done":
             raise InvalidRequest("This answer was stopped or failed, so it cannot be made again.")
