@@ -306,7 +306,7 @@ def table(scores: dict[str, list[tuple[float, float]]]) -> list[dict[str, Any]]:
 
 
 def idefics2_8b(split: bool) -> dict[str, Any]:
-    """The 8B's crops, patches, heads and layers on random weights of little width: shapes, bytes, seconds."""
+    """The 8B's crops, patches, heads and layers on random weights of little width: shapes and bytes."""
     import torch
     from transformers import Idefics2Config, Idefics2ForConditionalGeneration
     from transformers.models.idefics2 import Idefics2ImageProcessor
@@ -339,12 +339,9 @@ def idefics2_8b(split: bool) -> dict[str, Any]:
     }
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     answer = list(range(10, 42))
-    started = time.process_time()
     trace = forced_trace(Opened(model, inputs, crops), answer)
-    seconds = time.process_time() - started
     patches = crops[0].grid_hw[0] * crops[0].grid_hw[1]
     kept, most = forecast_bytes(len(crops), patches, 16, 3, 64, 32, len(answer))
-    started = time.process_time()
     data = pack(trace)
     return {
         "split": split,
@@ -355,8 +352,6 @@ def idefics2_8b(split: bool) -> dict[str, Any]:
         "forecast_kept_bytes": kept,
         "forecast_peak_bytes": most,
         "file_bytes": len(data),
-        "seconds_recording": round(seconds, 2),
-        "seconds_packing": round(time.process_time() - started, 2),
     }
 
 

@@ -12,7 +12,8 @@ METHODS = [
 METHOD_HELP = {
     "contrast": "What this word looked at more than the answer's other words did, followed through all layers. A place "
     "that every word looks at (models park attention somewhere) falls away.",
-    "rollout": "All that this word looked at, followed back through every layer to the pixels.",
+    "rollout": "All that this word looked at, followed back through every layer of the perceiver to the "
+    "pixels. nano's perceiver has one layer, so there it is the same as raw attention.",
     "raw": "The plain attention of the word on the pooled tokens, and of these on the pixels in their last layer only.",
     "gradient": "Attention counted only as far as it spoke for this word: one pass back through the model, so the first click "
     "on each word takes longer.",
