@@ -254,8 +254,13 @@ class Studio:
             indexer,
             self.settings.limits,
             self.similar,
-            Phraser(lambda: self.card_of(Variant("auto")), lambda: self.engine),
+            self._phraser(),
         )
+
+    def _phraser(self) -> Phraser | None:
+        """For a model that sees pages; none where only nano can run, so that torch stays out of a question."""
+        only_nano = self.settings.model in {"auto", "idefics2-nano"} and shutil.which("nvidia-smi") is None
+        return None if only_nano else Phraser(lambda: self.card_of(Variant("auto")), lambda: self.engine)
 
     @cached_property
     def rarity(self) -> Rarity:

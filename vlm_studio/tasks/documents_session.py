@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from PIL import Image
 
 from vlm_studio.core.answers import DocumentAnswer
 from vlm_studio.core.asked import AskedTurn, KeptDocument
+from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import TextPart
 from vlm_studio.core.documents import Asset
 from vlm_studio.core.errors import InvalidRequest, NotFound, PasswordNeeded, StudioError
@@ -27,11 +29,14 @@ from vlm_studio.ingest.upload import make_asset
 from vlm_studio.tasks.ask_pdf import AskedDocument, Documents, Scope
 from vlm_studio.tasks.documents_followup import completed, leans_back
 from vlm_studio.tasks.documents_index import Indexer, page_image
+from vlm_studio.tasks.documents_phrase import Phraser
 from vlm_studio.tasks.documents_question import understand
 from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_scope import pages_of
 from vlm_studio.tasks.documents_stance import PageStance, stances
 from vlm_studio.tasks.sessions_document import Entry
+
+log = logging.getLogger(__name__)
 
 DISPLAY_DPI = 130.0
 KEPT_SESSIONS, KEPT_IMAGES = 4, 24
@@ -91,9 +96,10 @@ class DocumentSessions:
         indexer: Indexer,
         limits: Limits,
         similar: Similar | None,
+        phraser: Phraser | None = None,
     ) -> None:
         self.sessions, self.store, self.blobs = sessions, store, blobs
-        self.indexer, self.limits, self.similar = indexer, limits, similar
+        self.indexer, self.limits, self.similar, self.phraser = indexer, limits, similar, phraser
         self._asked: OrderedDict[tuple[str, str], tuple[object, Documents]] = OrderedDict()
         self._images: OrderedDict[tuple[str, int], Image.Image] = OrderedDict()
         self._lock = threading.Lock()
@@ -192,9 +198,25 @@ class DocumentSessions:
         asked = self._ready(owner, session_id)
         search = self._completed(owner, session_id, text, asked)
         answer = asked.ask(search, self._scope(asked, chosen, pages))
+        answer = self._phrased(owner, search, answer)
         turn = AskedTurn(new_id(), text.strip(), search, answer, tuple(chosen), pages, utc_now())
         self.store.add_turn(owner, session_id, turn)
         return turn
+
+    def _phrased(self, owner: str, question: str, answer: DocumentAnswer) -> DocumentAnswer:
+        """In a sentence of a model that sees pages, where there is one and it keeps to the quotes."""
+        if self.phraser is None or not answer.found:
+            return answer
+        lead = answer.text.removesuffix(f"({answer.citations[0].quote})").strip()
+        try:
+            if not self.phraser.able:
+                return answer
+            places = [(c, self.image(owner, c.document_id, c.page_index)) for c in answer.citations]
+            said = self.phraser.phrase(question, lead, places, CancelToken())
+        except StudioError:
+            log.warning("the answer stays as it was quoted", exc_info=True)
+            return answer
+        return replace(answer, text=said) if said else answer
 
     def _completed(self, owner: str, session_id: str, text: str, asked: Documents) -> str:
         question = understand(text, asked.rarity, self.limits.question_chars)
