@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 class App:
@@ -86,7 +86,7 @@ def tab(browser: Any, app: App) -> Iterator[Any]:
     """A page of its own, already on the app; fails on errors in its console."""
     context = browser.new_context(viewport={"width": 1280, "height": 950}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     page.goto(app.url)
     page.wait_for_selector("#transcribe-examples button")
     yield page

@@ -80,6 +80,25 @@ def test_a_click_on_the_page_chooses_the_line_under_it_and_undo_brings_the_readi
     assert tab.inner_text(".transcript .line[data-line='0']") == before
 
 
+def test_the_keyboard_alone_corrects_and_leaving_a_line_keeps_what_was_typed(tab: Any) -> None:
+    read_example(tab)
+    tab.locator(".transcript .line[data-line='1']").focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_function(
+        "document.activeElement?.closest('#transcribe-line') && document.activeElement.value"
+    )
+    tab.keyboard.press("End")
+    tab.keyboard.type(" and more")
+    tab.keyboard.press("ArrowDown")
+    tab.wait_for_function("document.querySelector('.transcript .selected')?.dataset.line === '2'")
+    assert "and more" in tab.inner_text(".transcript .line[data-line='1']")
+    tab.click(".transcript .line[data-line='0'] [data-word='1']")
+    tab.wait_for_function(
+        "document.querySelector('.transcript .chosen')?.textContent === document.getSelection().toString()"
+        " || document.activeElement.selectionEnd > document.activeElement.selectionStart"
+    )
+
+
 def test_a_bad_file_says_what_is_wrong_and_the_app_goes_on(tab: Any, tmp_path: Path) -> None:
     bad = tmp_path / "notes.jpg"
     bad.write_text("this is no picture")
