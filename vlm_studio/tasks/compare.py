@@ -27,7 +27,7 @@ from vlm_studio.core.comparison import (
     Side,
     WordChance,
 )
-from vlm_studio.core.conversation import Ask, ImagePart, TextPart, Turn, Variant
+from vlm_studio.core.conversation import Ask, GenParams, ImagePart, TextPart, Turn, Variant
 from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.ports import Engine, ModelCard
 from vlm_studio.tasks.scoring import difference, normal, score, total
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 READ_PROMPT = "Read the line."
 BASE = "base"
 MOST_LINES = 24
+LINE_TOKENS = 96
+"""Of one line that is read: more is no line any more."""
 KNOWN_LESSONS = ("reading", "frozen")
 
 
@@ -142,7 +144,10 @@ class Comparing:
 
 def reading_ask(image_sha256: str, prompt: str = "") -> Ask:
     """A strip to be read, or an image to be asked about."""
-    return Ask((Turn("user", (ImagePart(image_sha256), TextPart(prompt.strip() or READ_PROMPT))),))
+    params = GenParams() if prompt.strip() else GenParams(max_new_tokens=LINE_TOKENS)
+    return Ask(
+        (Turn("user", (ImagePart(image_sha256), TextPart(prompt.strip() or READ_PROMPT))),), params=params
+    )
 
 
 def prompt_hash(ask: Ask) -> str:

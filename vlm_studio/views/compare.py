@@ -115,8 +115,9 @@ def lessons_html(lessons: Sequence[Lesson], total_parameters: int) -> str:
         "reading": "LoRA on language model and connector",
         "frozen": "frozen language model, connector alone",
     }
+    # A side that goes on and on makes more errors than there are letters: the picture ends at all wrong.
     cer = [
-        Series(titles[x.name], [(float(p.step), p.cer) for p in x.points if p.cer is not None])
+        Series(titles[x.name], [(float(p.step), min(1.0, p.cer)) for p in x.points if p.cer is not None])
         for x in lessons
     ]
     loss = [
