@@ -89,7 +89,7 @@ def readings(args: argparse.Namespace, held: dict[str, list[Line]]) -> dict[str,
             began = time.process_time()
             rows[kind] = _read_with(args, kind, stacker, held)
             seconds[kind] = (time.process_time() - began) / sum(map(len, held.values()))
-    scored = {
+    scored: dict[str, dict[str, Any]] = {
         stage: {name: _row(score(read, [t for _f, t in held[name]])) for name, read in found.items()}
         for stage, found in rows.items()
     }

@@ -145,13 +145,10 @@ def export(args: argparse.Namespace) -> None:
 
 
 def write_card(path: Path, new: dict[str, dict[str, float]], fast: dict[str, dict[str, float]]) -> None:
-    """What nano measures beside `fast`; what the card says of the language model stays."""
+    """What nano measures beside `fast`; what else the card says stays."""
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    card = _card(new, fast)
-    if "parameters" in kept:
-        card["parameters"] = kept["parameters"]
-    if "language_model" in kept.get("measured", {}):
-        card["measured"]["language_model"] = kept["measured"]["language_model"]
+    card = {**kept, **_card(new, fast)}
+    card["measured"] = {**kept.get("measured", {}), **card["measured"]}
     _write(path, card)
 
 

@@ -22,8 +22,8 @@ from transformers import DynamicCache
 
 from vlm_studio.model.nano import IMAGE_SEQ_LEN, NanoProcessor, build
 from vlm_studio.recipe.evaluate import score
-from vlm_studio.recipe.features import MAX_LETTERS, load_reader, read_shards
-from vlm_studio.recipe.lines import Line, Stacker, held_out, log, shared_arguments
+from vlm_studio.recipe.features import MAX_LETTERS, Line, load_reader, read_shards
+from vlm_studio.recipe.lines import Stacker, held_out, log, shared_arguments
 
 LANGUAGE = r"model\.text_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 CONNECTOR = r"model\.connector\.(speller|modality_projection\.\w+_proj|perceiver_resampler\.layers\.\d+\.(self_attn|mlp)\.\w+_proj)"
