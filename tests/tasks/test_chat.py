@@ -235,6 +235,12 @@ def test_a_chat_is_titled_found_and_told_as_a_document(desk: Desk) -> None:
     assert desk.sessions.get(OWNER, session_id).title == "Where do the geraniums stand?"
     (hit,) = (h for h in desk.index.search(OWNER, "geraniums") if h.what == "turn")
     assert hit.session_id == session_id and "\x02geraniums\x03" in hit.snippet
+    other, _ = desk.attach(2, 3)
+    desk.say(other, "Is <image 2> newer?")
+    assert desk.sessions.get(OWNER, other).title == "Is image 2 newer?"
+    alone, _ = desk.attach(4)
+    desk.say(alone, "")
+    assert desk.sessions.get(OWNER, alone).title == "0.png"
     desk.sessions.rename(OWNER, session_id, "Mine")
     desk.say(session_id, "And the roses?")
     assert desk.sessions.get(OWNER, session_id).title == "Mine"

@@ -54,7 +54,7 @@ LETTERED, BLANK = image(1, *LETTER), image(2)
         "What colour is the cat?", "what is in this picture?", "Describe the image.", "Who is on the photo?",
         "How many people are there?", "Is there a dog in the picture?", "What is she wearing?", "What do you see?",
         "De quelle couleur est le chat ?", "Que vois-tu ?", "Combien de personnes sont là ?", "Is it a photo?",
-        "What does the drawing show?", "is this a cat or a dog?", "What's the weather like in this photo?",
+        "What does the drawing show?", "is this a cat or a dog?", "What's on the photograph?", "What's the weather like in this photo?",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("on", [LETTERED, BLANK])
@@ -71,7 +71,8 @@ def test_what_only_eyes_could_tell_is_not_asked_of_a_reader(question: str, on: C
         ("Translate it into French", "cannot_do"), ("Write a short reply", "model"), ("Make it shorter", "model"),
         ("When do they come?", "find"), ("Give me the phone number", "find"), ("forty kilos", "find"),
         ("Combien de kilos ?", "find"),
-        ("What does the letter say about the trees?", "find"), ("How many kilos in all: what does image 1 say?", "find"),
+        ("What does the letter say about the trees?", "find"), ("What does image 1 say about the trees?", "find"), ("What is the date on the photo?", "find"),
+        ("How many kilos in all: what does image 1 say?", "find"),
     ],
 )  # fmt: skip
 def test_what_is_written_is_quoted_and_only_wording_is_asked_of_a_language_model(

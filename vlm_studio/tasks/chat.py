@@ -368,9 +368,12 @@ def _varied(options: Options, before: int) -> Options:
 
 
 def _title(parts: Sequence[Part]) -> str:
-    words = " ".join(p.text for p in parts if isinstance(p, TextPart)).split()
-    text = " ".join(words)
-    if not text:
-        alts = [p.alt.partition(": ")[2] for p in parts if isinstance(p, ImagePart)]
-        text = ", ".join(alt for alt in alts if alt) or UNTITLED
+    """Its first words, images named by number; of images alone their names."""
+    if not any(isinstance(part, TextPart) for part in parts):
+        names = [part.alt.partition(": ")[2] for part in parts if isinstance(part, ImagePart)]
+        text = ", ".join(name for name in names if name) or UNTITLED
+    else:
+        first = next(i for i, part in enumerate(parts) if isinstance(part, TextPart))
+        said = (p.text if isinstance(p, TextPart) else p.alt.partition(":")[0] for p in parts[first:])
+        text = " ".join("".join(said).split())
     return text if len(text) <= TITLE_CHARS else text[:TITLE_CHARS].rsplit(" ", 1)[0] + " …"

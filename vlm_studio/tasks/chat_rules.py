@@ -20,7 +20,8 @@ Route = Literal["cannot_see", "no_writing", "cannot_do", "transcript", "highligh
 
 _SIGHT = (
     r"colou?rs?|couleurs?|black and white|en noir et blanc",
-    r"(what|who) (is|are|can|do|does|'s)\b.*\b(picture|photo|photograph|image|drawing|painting|screenshot)s?\b",
+    r"(what|who)('s| is| are| can be seen)( shown| visible| happening)? (in|on|at)\b.*\b(picture|photo|image|drawing)",
+    r"(what|who)('s| is| are) (this|that|these|it|the|in this) (picture|photo|drawing|painting)|(picture|photo) of",
     r"(what|who) (do|can) you see|que (vois|voyez)|qu'est-ce que (tu|vous) (vois|voyez)|qui (est|sont) (sur|dans)",
     r"describe|décri(s|vez|re)|caption|légende",
     r"look(s|ing)? like|ressemble|wear(s|ing)?|porte-t|smil(e|es|ing)|faces?|visages?|mood|emotions?|humeur",
