@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_the_same_way_twice_gives_no_difference(
 
 def test_prompt_hash_knows_input_and_seed_but_no_adapter() -> None:
     ask = reading_ask("a" * 64)
-    assert prompt_hash(ask) == prompt_hash(Ask(ask.turns, Variant(adapter="reading")))
+    assert prompt_hash(ask) == prompt_hash(replace(ask, variant=Variant(adapter="reading")))
     assert prompt_hash(ask) != prompt_hash(reading_ask("b" * 64))
     assert prompt_hash(ask) != prompt_hash(reading_ask("a" * 64, "What is it?"))
 
