@@ -53,6 +53,11 @@ def encode(text: str) -> list[int]:
     return [_COLUMNS[letter] for letter in fold(text) if letter in _COLUMNS]
 
 
+def strip_width(width: int, height: int) -> int:
+    """Columns of a prepared strip of an image of this size in pixels."""
+    return min(max(math.ceil(STRIP_HEIGHT * width / height), MIN_WIDTH), MAX_WIDTH)
+
+
 def prepare_strip(image: Image | np.ndarray) -> np.ndarray:
     """Float32 (3, 48, W) in [-1, 1], three equal grey channels, aspect kept: the tower's input for one strip.
 
@@ -64,7 +69,7 @@ def prepare_strip(image: Image | np.ndarray) -> np.ndarray:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     height, width = pixels.shape
-    scaled = min(max(math.ceil(STRIP_HEIGHT * width / height), MIN_WIDTH), MAX_WIDTH)
+    scaled = strip_width(width, height)
     method = cv2.INTER_AREA if height > 1.5 * STRIP_HEIGHT else cv2.INTER_LINEAR
     small = cv2.resize(pixels, (scaled, STRIP_HEIGHT), interpolation=method).astype(np.float32) / 127.5 - 1.0
     return np.ascontiguousarray(np.broadcast_to(small, (3, *small.shape)))

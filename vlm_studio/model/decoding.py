@@ -48,6 +48,7 @@ class Decoder:
         """`lean` makes the steps after the prompt, where it can."""
         self.model = model
         self.lean = lean
+        self._room = 0
         self.tokenizer = tokenizer
         self.end_ids = end_ids
         self.never_ids = never_ids
@@ -75,11 +76,12 @@ class Decoder:
         lean = self.lean
         if watched or lean is None or not lean.adapt(adapter):
             return self._decode(params, logits, cache, prompt, cancel, emit, self._step)
-        lean.begin(cache, params.max_new_tokens)
+        self._room = params.max_new_tokens
         # Where tokens are drawn, a close call is decided by chance anyway.
         step = self._settled_step if params.temperature == 0 else self._quick_step
         decoded = self._decode(params, logits, cache, prompt, cancel, emit, step)
-        lean.lend(cache, drop=len(decoded.fed))
+        if decoded.fed:
+            lean.lend(cache, drop=len(decoded.fed))
         return replace(decoded, fed=(), unsettled=decoded.fed)
 
     def settle(self, decoded: Decoded, prompt: int, cache: Any) -> tuple[int, ...]:
@@ -140,13 +142,17 @@ class Decoder:
         """Logits (vocabulary,) after `token`, which becomes the `length`-th token of `cache`."""
         return self._forward(torch.tensor([[token]], device=self.model.device), length, cache, None)
 
-    def _quick_step(self, token: int, _length: int, _cache: Any) -> Tensor:
+    def _quick_step(self, token: int, _length: int, cache: Any) -> Tensor:
         assert self.lean is not None
+        if self._room:
+            # Not before the first token is out: keys and values of a long chat are copied.
+            self.lean.begin(cache, self._room)
+            self._room = 0
         return self.lean.step([token])[0]
 
     def _settled_step(self, token: int, length: int, cache: Any) -> Tensor:
         assert self.lean is not None
-        logits = self.lean.step([token])[0]
+        logits = self._quick_step(token, length, cache)
         if close(logits):
             self.lean.lend(cache, drop=1)
             logits = self._step(token, length, cache)

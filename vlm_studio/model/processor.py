@@ -20,7 +20,7 @@ from vlm_studio.core.conversation import Ask, ImagePart, Splitting, Turn
 from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.traces import Crop
-from vlm_studio.model.characters import FRAME_PIXELS, STRIP_HEIGHT, prepare_strip
+from vlm_studio.model.characters import FRAME_PIXELS, STRIP_HEIGHT, prepare_strip, strip_width
 from vlm_studio.model.tiles import cut_at_gaps, looks_like_writing, paper_colour, tiles, wrapped
 
 Image = PilImage.Image
@@ -247,7 +247,7 @@ class StripFeeder:
         self.image_seq_len = image_seq_len
 
     def cuts(self, image: Image, plan: FeedPlan) -> tuple[Cut, ...]:
-        width = prepare_strip(image).shape[2]
+        width = strip_width(image.width, image.height)
         return (Cut("strip", Box(0, 0, image.width, image.height), (STRIP_HEIGHT, width)),)
 
     def geometry(self, cut: Cut) -> tuple[tuple[int, int], tuple[int, int]]:
