@@ -39,7 +39,10 @@ def documents(page: Any) -> None:
     page.set_input_files("#documents-files input[type=file]", str(EXAMPLES / "letter.jpg"))
     field = "#documents-question textarea, #documents-question input"
     page.wait_for_selector(field, state="visible", timeout=SLOW_MS)
-    page.wait_for_selector("#documents-page img", timeout=SLOW_MS)
+    page.wait_for_function(
+        "document.querySelector('.document-list li') && !document.querySelector('.document-list .bar')",
+        timeout=SLOW_MS,
+    )
     page.locator(field).first.fill("How many kilos will the pear tree carry?")
     page.click("#documents-ask")
     page.wait_for_function(
