@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vlm_studio.core.conversation import Variant
 
@@ -102,5 +101,5 @@ class Lesson:
     points: tuple[CurvePoint, ...]
     change: Mapping[str, float]
     """Relative change of each layer, where it was measured."""
-    last: Mapping[str, Any]
+    last: Mapping[str, float]
     """Error rates of the held-out sets at its end."""

@@ -67,8 +67,8 @@ def words_html(words: Sequence[WordChance], left: str, right: str) -> str:
 def lines_html(found: LinesComparison, pictures: Sequence[str]) -> str:
     """Every line both ways, with its picture, and the confusions where a reference was given."""
     rows = "".join(
-        f'<tr><td><img src="{picture}" alt=""></td><td>{escape(pair.left)}</td><td>{escape(pair.right)}</td></tr>'
-        for picture, pair in zip(pictures, found.lines, strict=True)
+        f"<tr><td>{_picture(pictures, number)}</td><td>{escape(pair.left)}</td><td>{escape(pair.right)}</td></tr>"
+        for number, pair in enumerate(found.lines)
     )
     heads = "".join(f"<th>{escape(side.label)}{_rate(side)}</th>" for side in (found.left, found.right))
     table = f'<table class="compare-table lines"><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
@@ -102,9 +102,14 @@ def _letter(letter: str) -> str:
 
 
 def _pictures(confusion: Confusion, pictures: Sequence[str]) -> str:
-    return "".join(
-        f'<img src="{pictures[n]}" alt="line {n + 1}">' for n in confusion.lines[:2] if n < len(pictures)
-    )
+    return "".join(_picture(pictures, number) for number in confusion.lines[:2])
+
+
+def _picture(pictures: Sequence[str], number: int) -> str:
+    """The picture of a line; nothing for what is no picture of ours."""
+    if number >= len(pictures) or not pictures[number].startswith("data:image/"):
+        return ""
+    return f'<img src="{escape(pictures[number], quote=True)}" alt="line {number + 1}">'
 
 
 def lessons_html(lessons: Sequence[Lesson], total_parameters: int) -> str:
@@ -117,15 +122,18 @@ def lessons_html(lessons: Sequence[Lesson], total_parameters: int) -> str:
     }
     # A side that goes on and on makes more errors than there are letters: the picture ends at all wrong.
     cer = [
-        Series(titles[x.name], [(float(p.step), min(1.0, p.cer)) for p in x.points if p.cer is not None])
+        Series(
+            titles.get(x.name, x.name),
+            [(float(p.step), min(1.0, p.cer)) for p in x.points if p.cer is not None],
+        )
         for x in lessons
     ]
     loss = [
-        Series(titles[x.name], [(float(p.step), p.loss) for p in x.points if p.loss is not None])
+        Series(titles.get(x.name, x.name), [(float(p.step), p.loss) for p in x.points if p.loss is not None])
         for x in lessons
     ]
     rows = "".join(
-        f"<tr><th>{escape(titles[x.name])}</th><td>{x.parameters / 1e6:.2f}M"
+        f"<tr><th>{escape(titles.get(x.name, x.name))}</th><td>{x.parameters / 1e6:.2f}M"
         f"{_share(x.parameters, total_parameters)}</td><td>{_last(x.last)}</td></tr>"
         for x in lessons
     )
@@ -136,7 +144,7 @@ def lessons_html(lessons: Sequence[Lesson], total_parameters: int) -> str:
         + curves_svg(cer, "Letter errors on held-out lines over the steps", lambda v: f"{100 * v:.0f}%")
         + curves_svg(loss, "Training loss over the steps", lambda v: f"{v:.1f}")
         + "</div>"
-        + "".join(change_html(x.change, titles[x.name]) for x in lessons if x.change)
+        + "".join(change_html(x.change, titles.get(x.name, x.name)) for x in lessons if x.change)
     )
 
 
