@@ -261,8 +261,8 @@ def _again(studio: Studio, request: gr.Request, view: View) -> list[Any]:
 
 def choose_crop(studio: Studio, view: View, crop: Any, request: gr.Request) -> list[Any]:
     owner = owner_of(studio.settings, request)
-    view = replace(view, crop=int(crop or 0), token=-1)
     look = studio.looking.look(owner, view.inspection_id)
+    view = replace(view, crop=max(0, min(int(crop or 0), len(look.trace.crops) - 1)), token=-1)
     return fill(state=view, **token_views(studio, owner, view, look))
 
 
