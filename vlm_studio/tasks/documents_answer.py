@@ -19,7 +19,7 @@ from vlm_studio.tasks.documents_weigh import Evidence, weigh
 
 LOOKED_AT = 32
 """Ranked passages in which an answer is sought."""
-ENOUGH = 0.5
+ENOUGH = 0.52
 """Likelihood below which nothing is answered."""
 OTHERS = 2
 """Further citations at most: passages that hold the same answer."""

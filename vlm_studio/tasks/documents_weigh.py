@@ -21,6 +21,11 @@ _STRICT: frozenset[Kind] = frozenset(
 )
 BARE = 0.4
 """Strength of a number that nothing says the kind of: enough in a cell, whose head says it, not in a sentence."""
+OF_SOMETHING_ELSE = 0.3
+"""Fit below which a number counts something else than what was asked for."""
+BY, ADDRESS = 0.5, 0.9
+"""Strengths of "by somebody" and of a place that could be an address (documents_spans)."""
+_ADDRESS_WORDS = frozenset({"address", "adresse"})
 _OTHER_UNIT = re.compile(
     r"\s?(?:%|€|\$|£|(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|euros?|pounds?|dollars?|per ?cent|cents?|jours?|mois|"
     r"semaines?|heures?|ans?|ann[ée]es?|km|cm|mm|kg|a\.m\.|p\.m\.|am|pm)\b)"
@@ -121,6 +126,8 @@ def weigh(corpus: Corpus, question: Question, scored: Scored, unknown: float) ->
                 )
         text, fit = found or ("", 0.0)
         shapeless = 0.0 if found else 2.0 if question.kind in _STRICT else 1.0
+        if question.kind == "number" and fit < OF_SOMETHING_ELSE:
+            shapeless = 1.0
     elif passage.cells:
         text = _best_cell(question, scored)
     asks_why = question.kind == "why" and _REASONS.search(passage.text)
@@ -186,7 +193,7 @@ def best_span(question: Question, scored: Scored) -> tuple[str, float] | None:
     for span in spans(question.kind, text):
         said = text[span.start : span.stop]
         words = {stem(t.folded) for t in tokens(said) if t.folded not in STOP}
-        if (words and words <= asked) or span.strength <= BARE:
+        if (words and words <= asked) or span.strength <= BARE or _too_weak(question, span):
             continue
         near = min(
             (min(abs(span.start - h), abs(span.stop - h)) for h in hits), default=60 if scored.matched else 0
@@ -200,6 +207,15 @@ def best_span(question: Question, scored: Scored) -> tuple[str, float] | None:
     if best is None:
         return None
     return text[best[1].start : best[1].stop].strip(" ,;"), max(0.05, min(1.0, best[0]))
+
+
+def _too_weak(question: Question, span: Span) -> bool:
+    """An address is more than a place; a company is not whatever follows "by"."""
+    if question.kind == "name":
+        return span.strength == BY
+    return (
+        question.kind == "place" and span.strength < ADDRESS and not _ADDRESS_WORDS.isdisjoint(question.focus)
+    )
 
 
 def _asks_time(question: Question) -> bool:
