@@ -70,6 +70,7 @@ def test_the_tab_fits_a_telephone(browser: Any, app: Any, scheme: str) -> None:
     open_tab(page, "Inspect")
     page.wait_for_selector("#inspect-examples button")
     page.click("#inspect-examples button[data-index='0']")
-    page.wait_for_selector("#inspect-stage rect.chosen")
+    # The answer is waited for, so that nothing is still running when the app is stopped.
+    page.wait_for_selector("#inspect-words .answer button", timeout=MODEL_MS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
