@@ -180,7 +180,9 @@ def _words_view() -> dict[str, gr.components.Component]:
 def _belief_view() -> dict[str, gr.components.Component]:
     gr.HTML(how_to_html(BELIEF), padding=False)
     with gr.Row(elem_classes="tool-row"):
-        check = gr.Button("Test this map", variant="primary", size="md", scale=0, min_width=170, elem_id="inspect-check")
+        check = gr.Button(
+            "Test this map", variant="primary", size="md", scale=0, min_width=170, elem_id="inspect-check"
+        )
         curves = gr.Checkbox(label="also step by step (16 questions more)", value=False, container=False)
     belief = gr.HTML(elem_id="inspect-belief", padding=False)
     return {"check": check, "curves": curves, "belief": belief}
