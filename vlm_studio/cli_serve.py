@@ -52,7 +52,6 @@ def run_space(args: argparse.Namespace, studio: Studio) -> int:
 
 def run(args: argparse.Namespace, studio: Studio) -> int:
     """Serves until it is told to stop."""
-    set_up(studio.settings.log)
     try:
         access = Access(studio.settings.api_keys)
     except ValueError as error:
@@ -63,6 +62,7 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
             f"On {args.host} others can reach the server, so it needs keys.",
             "Set VLM_STUDIO_API_KEYS=name:key, with a long random key.",
         )
+    set_up(studio.settings.log)
     if args.ray:
         deploy = importlib.import_module("vlm_studio.serve.ray_deploy")
         return int(deploy.run_until_stopped(args.host, args.port, args.replicas))
