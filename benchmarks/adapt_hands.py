@@ -2,8 +2,8 @@
 
     python benchmarks/adapt_hands.py --copiste FOLDER --fonts FOLDER --texts FOLDER [--minutes 60]
 
-Hands are writers of Copiste d'un jour whose texts the reader never trained on (the last lines of each are kept back),
-and hands drawn with fonts that it never saw, each with a quirk of its own: another slant and width, and some letters
+Hands are writers of Copiste d'un jour whose texts the reader never trained on (the last lines of each are kept back:
+most copied one page, so unlike in the app the test is by line there), and hands drawn with fonts that it never saw, each with a quirk of its own: another slant and width, and some letters
 taken from a second font. Each training runs as the app runs it, in its own process; readings are the app's own, with
 word frequencies. One training learns from shuffled texts, which the gate has to refuse.
 
@@ -143,7 +143,7 @@ class Bench:
             texts = [text for _, text in learn]
             learn = [(image, text) for (image, _), text in zip(learn, texts[1:] + texts[:1], strict=True)]
         self.trainer.prepare("run", learn, hand.held, self.settings)
-        begun = time.monotonic()
+        begun, used = time.monotonic(), os.times()
         self.trainer.begin("run")
         while not self.trainer.wait("run", 5):
             pass
@@ -158,12 +158,13 @@ class Bench:
             for read in (self.general_before, self._read(reader, self.general))
         ]
         verdict = judge(wanted, before, after, 1, (rates[0], rates[1]))
-        used = os.times()
+        now = os.times()
+        cpu = now.children_user + now.children_system - used.children_user - used.children_system
         curve = [[p.step, p.cer] for p in self.trainer.points("run") if p.phase == "train"]
         self.trainer.remove("run")
         return {
             "hand": hand.name, "lines": len(learn), "shuffled": shuffled, "seconds": round(seconds, 1),
-            "cpu_seconds_of_all_trainings": round(used.children_user + used.children_system, 1),
+            "cpu_seconds": round(cpu, 1),
             "megabytes": round(_peak_child_bytes() / 1e6), "weights_kb": round(len(product[1]) / 1e3),
             "verdict": asdict(verdict), "curve": curve,
         }  # fmt: skip
