@@ -84,7 +84,7 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """How an adapter learns; defaults as measured by benchmarks/adapt_hands.py."""
+    """How an adapter learns; defaults are those that benchmarks/adapt_hands.py measures."""
 
     rank: int = 8
     steps: int = 40
