@@ -287,13 +287,13 @@ def test_a_table_of_a_later_version_travels_by_its_keys(kept: Kept, tmp_path: Pa
     """Numbered rows, a tree, bytes, and a reference to something that belongs to no session."""
     session_id = filled(kept)
     with kept.database.write() as db:
-        db.execute("CREATE TABLE adapter (id TEXT PRIMARY KEY, owner TEXT NOT NULL)")
+        db.execute("CREATE TABLE gadget (id TEXT PRIMARY KEY, owner TEXT NOT NULL)")
         db.execute(
             "CREATE TABLE turn (number INTEGER PRIMARY KEY, parent INTEGER REFERENCES turn(number), "
-            "session_id TEXT NOT NULL REFERENCES session(id), adapter_id TEXT REFERENCES adapter(id), "
+            "session_id TEXT NOT NULL REFERENCES session(id), gadget_id TEXT REFERENCES gadget(id), "
             "vector BLOB NOT NULL, image TEXT REFERENCES blob(sha256))"
         )
-        db.execute("INSERT INTO adapter VALUES ('a1', ?)", (OWNER,))
+        db.execute("INSERT INTO gadget VALUES ('a1', ?)", (OWNER,))
         # The child stands before its parent.
         db.execute("PRAGMA defer_foreign_keys = ON")
         sha = kept.sessions.pages(OWNER, session_id)[0].page.image_sha256
@@ -308,7 +308,7 @@ def test_a_table_of_a_later_version_travels_by_its_keys(kept: Kept, tmp_path: Pa
     rows = transfer(again).rows(OWNER, new)["turn"]
     child, parent = rows
     assert child["parent"] == parent["number"] not in (1, 2) and parent["parent"] is None
-    assert child["vector"] == b"\x00\xff" and child["adapter_id"] is None and child["image"] == sha
+    assert child["vector"] == b"\x00\xff" and child["gadget_id"] is None and child["image"] == sha
     assert (
         base64.b64encode(b"\x00\xff").decode()
         in zipfile.ZipFile(tmp_path / "out.zip").read("sessions/000001.jsonl").decode()

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from vlm_studio import cli
-from vlm_studio.core.conversation import ImagePart, TextPart
+from vlm_studio.core.chat import Draft
+from vlm_studio.core.conversation import ImagePart, TextPart, Turn
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
 from vlm_studio.core.errors import InvalidRequest, NotFound, UserInputError
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
@@ -50,7 +51,7 @@ def transcription(
 
 def chat(studio: Studio, text: str, title: str = "A chat", owner: str = OWNER) -> str:
     session = studio.session_store.create(owner, "chat", title)
-    studio.index.index("turn", session.id, session.id + "-1", text)
+    studio.chat_store.add_turn(owner, session.id, Draft(None, Turn("user", (TextPart(text),))))
     return session.id
 
 
@@ -186,7 +187,7 @@ def test_the_text_exports_hold_the_text(studio: Studio, tmp_path: Path) -> None:
     path, _ = studio.sessions.export(OWNER, [], "json", tmp_path)
     talk, diary = json.loads(path.read_text("utf-8"))["sessions"]
     assert [line["text"] for line in diary["reading"]["pages"][0]["lines"]] == ["first *line*", "second"]
-    assert talk["entries"] == [{"from": "turn", "parts": [{"text": "what is <this>?\nsecond # line"}]}]
+    assert talk["entries"] == [{"from": "You", "parts": [{"text": "what is <this>?\nsecond # line"}]}]
     path, _ = studio.sessions.export(OWNER, [], "md", tmp_path)
     text = path.read_text("utf-8")
     assert (
