@@ -119,7 +119,6 @@ class HFEngine:
                 with self._turn(ask.variant, cancel, events.put):
                     answer, settle = self._answer(ask, images, cancel, recorder, events.put, started)
                     events.put(DoneEvent(answer))
-                    events.put(None)
                     settle()
             except Cancelled:
                 waited = (time.monotonic() - started) * 1000
