@@ -68,11 +68,11 @@ class Stacker:
 def aligned(read: list[int], wanted: list[int]) -> list[int]:
     """For each of `read` its counterpart in `wanted`, or blank where it has none."""
     found = list(read)
-    for tag, first, end, start, _ in Levenshtein.opcodes(read, wanted):
-        for k in range(first, end):
-            if tag == "replace":
-                found[k] = wanted[start + k - first]
-            elif tag == "delete":
+    for edit in Levenshtein.opcodes(read, wanted):
+        for k in range(edit.src_start, edit.src_end):
+            if edit.tag == "replace":
+                found[k] = wanted[edit.dest_start + k - edit.src_start]
+            elif edit.tag == "delete":
                 found[k] = BLANK
     return found
 
