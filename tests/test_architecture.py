@@ -24,7 +24,15 @@ ALLOWED: dict[str, set[str]] = {
     "views": {"core"},
     "adapt": {"core", "model"},
     # Of trace, what is arithmetic on arrays; what touches a model comes through a port.
-    "tasks": {"core", "ingest", "reading", "trace.maps", "trace.geometry", "trace.honesty", "trace.store_format"},
+    "tasks": {
+        "core",
+        "ingest",
+        "reading",
+        "trace.maps",
+        "trace.geometry",
+        "trace.honesty",
+        "trace.store_format",
+    },
     "ui": {"core", "tasks", "views", "studio", "serve.access", "serve.guards"},
     # Images that come over the network pass the same intake as uploads.
     "serve": {"core", "ingest", "model", "studio"},

@@ -168,7 +168,9 @@ class Studio:
         spec = importlib.import_module("vlm_studio.model.catalog").SPECS.get(name)
         found = spec and lazily("vlm_studio.model.weights", "find")(spec.source, self.settings.cache_dir)
         if not found:
-            raise ModelUnavailable(f"The weights of {name!r} are not on this machine.", "Ask it something once first.")
+            raise ModelUnavailable(
+                f"The weights of {name!r} are not on this machine.", "Ask it something once first."
+            )
         lazily("vlm_studio.adapt.qlora", "forecast")(
             found, rank, lazily("vlm_studio.model.machine", "this_machine")()
         )
@@ -297,7 +299,11 @@ class Studio:
             auto = variant.model_id in {"", "auto"}
             name = self.engines.choose_default()[0] if auto else variant.model_id
             embedded = name == "idefics2-nano" and nano.exists()
-            card = lazily("vlm_studio.model.catalog", "read_card")(nano) if embedded else self.engines.get(name).card
+            card = (
+                lazily("vlm_studio.model.catalog", "read_card")(nano)
+                if embedded
+                else self.engines.get(name).card
+            )
         return card
 
     def engine_of(self, variant: Variant) -> Engine:

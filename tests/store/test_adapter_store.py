@@ -44,7 +44,9 @@ def test_an_adapter_comes_back_as_it_was_kept(store: AdapterStore) -> None:
         lambda s, a: s.set_verdict(OTHER, a, VERDICT),
     ],
 )
-def test_another_owner_sees_nothing(store: AdapterStore, touch: Callable[[AdapterStore, str], object]) -> None:
+def test_another_owner_sees_nothing(
+    store: AdapterStore, touch: Callable[[AdapterStore, str], object]
+) -> None:
     kept = add(store)
     with pytest.raises(NotFound):
         touch(store, kept.id)

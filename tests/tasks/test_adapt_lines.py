@@ -17,7 +17,9 @@ def corrected(page: str, count: int) -> list[TrainingLine]:
 
 def waiting(line_id: str, page: str, confidence: float, text: str = "hello there") -> ReadLineOf:
     words = tuple(WordReading(w, confidence, Box(0, 0, 9, 9)) for w in text.split())
-    return ReadLineOf(line_id, "s", "Notes", page, Line(Box(0, 0, 9, 9)), LineReading(text, confidence, words))
+    return ReadLineOf(
+        line_id, "s", "Notes", page, Line(Box(0, 0, 9, 9)), LineReading(text, confidence, words)
+    )
 
 
 @pytest.mark.parametrize("sizes", [(10, 10), (2, 9, 9), (30, 6, 1), (5, 5, 5, 5), (40, 8)])
@@ -47,7 +49,9 @@ def test_advice_grows_with_the_corrections() -> None:
 
 def adapter(lines: int, cer_after: float) -> Adapter:
     verdict = Verdict(True, "", 20, 2, 0.2, cer_after, 0.5, 0.4, Interval(-0.1, -0.2, -0.01), 0.1, 0.1)
-    return Adapter("a", "local", "n", "", AdapterFacts("hand", "b", "c", 8, 9, lines), "d", "trained", "t", verdict)
+    return Adapter(
+        "a", "local", "n", "", AdapterFacts("hand", "b", "c", 8, 9, lines), "d", "trained", "t", verdict
+    )
 
 
 def test_advice_says_when_to_stop() -> None:

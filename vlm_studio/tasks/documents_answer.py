@@ -26,6 +26,7 @@ OTHERS = 2
 
 _NEGATIONS = re.compile(
     r"\b(?:not|no|never|none|cannot|can't|without|neither|nor|forbidden|prohibited|unable|isn't|aren't|doesn't|won't|"
+    r"against|banned|denied|refuse[ds]?|reject(?:ed|s)?|contre|refuse[es]*|rejete[es]*|"
     r"ne|pas|jamais|aucun|aucune|interdit|interdite|interdits|sans|non|deconseille)\b"
 )
 

@@ -12,7 +12,7 @@ from vlm_studio.tasks.documents_terms import STOP, Rarity, tokens
 
 Kind = Literal[
     "person", "date", "year", "time", "money", "number", "percent", "duration", "measure", "place", "email", "phone",
-    "url", "code", "name", "yesno", "why", "how", "define", "list", "quantity", "what",
+    "url", "code", "name", "yesno", "why", "how", "define", "list", "quantity", "colour", "what",
 ]  # fmt: skip
 
 _MONEY = (
@@ -26,6 +26,7 @@ _MEASURES = (
     r"longueur|vitesse|taille|capacite|tension|puissance|surface|superficie|pression|epaisseur|diametre|posologie|consumption"
 )
 _RULES: tuple[tuple[Kind, str], ...] = (
+    ("colour", r"\b(?:what|which|in what) colou?rs?\b|\b(?:quelle|de quelle) couleur\b"),
     ("email", r"\be-?mail\b|courriel|adresse electronique"),
     ("phone", r"\b(?:tele)?phone\b|\bfax\b|telephone|\bcall\b.*\bnumber\b|what number .*\b(?:call|dial|ring)\b|numero .*appeler"),
     ("url", r"\bweb ?site\b|\burl\b|web address|site (?:web|internet)"),

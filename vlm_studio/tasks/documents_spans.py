@@ -36,6 +36,11 @@ _TIME_UNITS = (
     r"(?:seconds?|secs?|minutes?|mins?|min|hours?|hrs?|days?|nights?|weeks?|months?|years?|decades?|quarters?|terms?|semesters?|"
     r"secondes?|heures?|jours?|semaines?|mois|ann[ée]es?|ans?|trimestres?|semestres?|nuits?|h)(?![\w])"
 )
+_COLOURS = (
+    r"(?:red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|gr[ae]y|beige|turquoise|gold(?:en)?|silver|ivory|"
+    r"cream|navy|crimson|scarlet|rouges?|jaunes?|vert(?:e|es|s)?|bleu(?:e|es|s)?|roses?|brun(?:e|es|s)?|marron|noir(?:e|es|s)?|"
+    r"blanc(?:he|hes|s)?|gris(?:e|es)?|dorée?s?|argentée?s?)"
+)
 _CAP = r"[A-ZÀ-ÖØ-Þ][\w'’-]*[\w]\.?|[A-Z]\."
 _NAME = rf"(?:(?:{_CAP})(?:\s+(?:(?:de|du|des|la|le|van|von|der|den|di|da|bin|al|of|the|and|&)\s+){{0,2}}(?:{_CAP})){{0,5}})"
 _TITLE = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Sir|Madame|Monsieur|Mme|Mlle|M|Me|Maître|Captain|Judge|Doctor|Docteur)\.?"
@@ -98,11 +103,12 @@ _RULES: dict[str, tuple[tuple[float, re.Pattern[str]], ...]] = {
     "number": _compiled((0.8, rf"\b{_NUM}\b"), (0.75, rf"\b{_COUNT_WORDS}(?:[ -]{_COUNT_WORDS})*\b"),
                         (0.6, r"\b(?:once|twice|thrice|daily|weekly|monthly|yearly|annually|quarterly|none|no|chaque|every)\b")),
     "time": _compiled(
-        (1.0, r"\b\d{1,2}(?:[:.h]\d{2}|\s?h)?\s?(?:-|–|to|until|à)\s?\d{1,2}(?:[:.h]\d{2}|\s?h\b)?\s?(?:am|pm|a\.m\.|p\.m\.)?"),
+        (1.0, r"\b\d{1,2}(?:[:.h]\d{2}|\s?h)?\s?(?:am|pm|a\.m\.|p\.m\.)?\s?(?:-|–|to|until|à)\s?\d{1,2}(?:[:.h]\d{2}|\s?h\b)?\s?(?:am|pm|a\.m\.|p\.m\.)?"),
         (1.0, r"\b\d{1,2}(?::|\s?h\s?)\d{2}\s?(?:am|pm|a\.m\.|p\.m\.)?|\b\d{1,2}(?:\.\d{2})?\s?(?:am|pm|a\.m\.|p\.m\.|o'clock)|\b\d{1,2}\s?(?:h|heures?)\b"),
         (0.9, r"\b(?:noon|midday|midnight|midi|minuit)\b"),
     ),
     "date": _compiled(*_DATES),
+    "colour": _compiled((1.0, rf"\b(?:(?:dark|light|pale|bright|clair|foncé)[ -])?{_COLOURS}\b(?:[ -](?:clair|foncé)e?s?\b)?")),
     "year": _compiled((1.0, rf"\b{_YEAR}(?:\s?[-–/]\s?\d{{2,4}})?\b")),
     "email": _compiled((1.0, r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
     "phone": _compiled((1.0, r"(?:\+\d{1,3}[\s.-]?)?(?:\(\d{1,5}\)[\s.-]?)?\d{2,5}(?:[\s.-]\d{2,5}){1,5}|\b\d{3}[\s.-]\d{4}\b|\b\d{8,11}\b|\b(?:extension|ext\.?|poste)\s?\d{2,6}")),

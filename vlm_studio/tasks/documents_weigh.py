@@ -14,10 +14,23 @@ from vlm_studio.tasks.documents_terms import STOP, stem, tokens
 
 _SHAPED: frozenset[Kind] = frozenset(
     {"person", "date", "year", "time", "money", "number", "percent", "duration", "measure", "place", "email", "phone",
-     "url", "code", "quantity", "name"}
+     "url", "code", "quantity", "name", "colour"}
 )  # fmt: skip
 _STRICT: frozenset[Kind] = frozenset(
-    {"email", "phone", "url", "person", "name", "date", "year", "time", "percent", "code", "duration"}
+    {
+        "email",
+        "phone",
+        "url",
+        "person",
+        "name",
+        "date",
+        "year",
+        "time",
+        "percent",
+        "code",
+        "duration",
+        "colour",
+    }
 )
 BARE = 0.4
 """Strength of a number that nothing says the kind of: enough in a cell, whose head says it, not in a sentence."""
