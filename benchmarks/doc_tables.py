@@ -1,4 +1,4 @@
-"""Write the measured tables of docs/ from benchmarks/results. Run: python benchmarks/doc_tables.py [--check]
+"""Write the measured tables of docs/ and the README from benchmarks/results. Run: python benchmarks/doc_tables.py [--check]
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is a result's. `--check` only says whether any is
 out of date, as the tests ask.
@@ -59,10 +59,25 @@ def load_serve(found: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def ask(found: dict[str, Any]) -> str:
+    tuning, held = found["tuning"], found["heldout"]
+    rows = [[name, f"{held[key]:.0%}", f"{tuning[key]:.0%}"] for key, name in (
+        ("page", "first citation on the right page"), ("evidence", "its quote holds the answer"),
+        ("refused_rightly", "unanswerable questions that are refused"),
+        ("refused_wrongly", "answerable ones that are refused"),
+    )]  # fmt: skip
+    head = ["", *(
+        f"{name} ({part['questions']} answerable, {part['unanswerable']} not)"
+        for name, part in (("held-out questions", held), ("tuning questions", tuning))
+    )]  # fmt: skip
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "faults_inputs": faults_inputs,
     "faults_serve": faults_serve,
     "load_serve": load_serve,
+    "ask": ask,
 }
 
 
@@ -83,7 +98,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; 1 where a table is out of date")
     args = parser.parse_args()
     stale = []
-    for path in sorted((ROOT / "docs").glob("*.md")):
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text("utf-8")
         if filled(text) != text:
             stale.append(path.name)
