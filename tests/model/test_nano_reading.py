@@ -103,3 +103,13 @@ def test_the_reading_adapter_reads_real_lines_and_its_frozen_twin_does_not(
 
     assert read("reading", len(lines)) < 0.35
     assert read("frozen", 1) > 0.5
+
+
+def test_quick_steps_side_by_side_read_as_alone(
+    engine: HFEngine, lines: list[tuple[Image.Image, str]]
+) -> None:
+    images = [image for image, _ in sorted(lines, key=lambda line: len(line[1]))[:2]]
+    variant = Variant("idefics2-nano", adapter="reading")
+    together = [reading.text for reading in engine.read(images, CancelToken(), variant)]
+    alone = [next(iter(engine.read([image], CancelToken(), variant))).text for image in images]
+    assert engine.loaded.lean is not None and together == alone
