@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -78,6 +79,12 @@ async def answered(calls: Calls, key: str, work: Work, fingerprint: str = "f") -
     return [event async for event in call.follow()]
 
 
+def played(scene: Coroutine[object, object, None]) -> None:
+    """In a thread of its own: the browser of other tests keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, scene).result()
+
+
 async def settled() -> None:
     """Whatever a call still has to hand over."""
     for _ in range(20):
@@ -94,7 +101,7 @@ def test_the_other_replica_gives_the_same_answer_without_computing() -> None:
         with pytest.raises(InvalidRequest):
             await second.begin("k", "another body", work)
 
-    asyncio.run(scene())
+    played(scene())
 
 
 def test_while_one_answers_the_other_says_come_back() -> None:
@@ -105,7 +112,7 @@ def test_while_one_answers_the_other_says_come_back() -> None:
             await Calls(4, shared=log).begin("k", "f", work)
         assert work.times == 0
 
-    asyncio.run(scene())
+    played(scene())
 
 
 def test_a_failure_is_not_kept() -> None:
@@ -117,7 +124,7 @@ def test_a_failure_is_not_kept() -> None:
         await settled()
         assert await answered(Calls(4, shared=log), "k", Work()) == [*DONE.answer.tokens, DONE]
 
-    asyncio.run(scene())
+    played(scene())
 
 
 def test_no_room_gives_the_claim_back() -> None:
@@ -128,4 +135,4 @@ def test_no_room_gives_the_claim_back() -> None:
             await full.begin("k", "f", Work())
         assert log.answers.claim("k", "f")[0] == "new"
 
-    asyncio.run(scene())
+    played(scene())

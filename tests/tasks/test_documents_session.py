@@ -136,13 +136,16 @@ def test_an_encrypted_pdf_wants_its_password_once(studio: Studio) -> None:
     assert document.done == 2 and studio.documents.image(OWNER, document.id, 1).size[0] > 500
 
 
-def test_a_long_document_opens_at_once_and_holds_up_nobody(studio: Studio) -> None:
+def test_a_long_document_opens_at_once_and_holds_up_nobody(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlm_studio.tasks.documents_index.TURN_SECONDS", 0.01)
     long = pdf([[(50.0, 80.0, f"Page {n} speaks of nothing much at all.")] for n in range(500)])
     taken = studio.documents.add_files(OWNER, "", [("long.pdf", long), ("lease.pdf", LEASE)])
     documents = studio.documents.documents(OWNER, taken.session_id)
     assert [d.pages for d in documents] == [500, 2] and documents[0].done < 500
     while studio.documents.documents(OWNER, taken.session_id)[1].waiting:
-        studio.documents.indexer.wait(0.2)
+        studio.documents.indexer.wait(0.01)
     assert studio.documents.documents(OWNER, taken.session_id)[0].waiting
     assert studio.documents.ask(OWNER, taken.session_id, "How much is the monthly rent?").answer.found
 

@@ -20,19 +20,19 @@ PREVIEW_CHARS = 160
 
 
 def session_list_html(
-    items: Sequence[ListedSession], chosen: str, nothing: str, strips: Mapping[str, str] | None = None
+    items: Sequence[ListedSession], chosen: str, nothing: str, pictures: Mapping[str, str] | None = None
 ) -> str:
     """One option a session; data-session says which. `nothing` is said where there is none.
 
-    `strips` has pictures (data URIs) of found lines by the id of the line.
+    `pictures` has those (data URIs) of found lines by the id of the line.
     """
     if not items:
         return f'<p class="studio-empty">{escape(nothing)}</p>'
-    rows = "".join(_item(item, item.session.id == chosen, strips or {}) for item in items)
+    rows = "".join(_item(item, item.session.id == chosen, pictures or {}) for item in items)
     return f'<ul class="session-list" role="listbox" aria-label="Sessions">{rows}</ul>'
 
 
-def _item(item: ListedSession, chosen: bool, strips: Mapping[str, str]) -> str:
+def _item(item: ListedSession, chosen: bool, pictures: Mapping[str, str]) -> str:
     session = item.session
     badges = "".join(
         f'<span class="badge">{text}</span>'
@@ -45,7 +45,7 @@ def _item(item: ListedSession, chosen: bool, strips: Mapping[str, str]) -> str:
         f' aria-selected="{"true" if chosen else "false"}">'
         f'<div class="head"><span class="title">{escape(session.title)}</span>{badges}'
         f"{_time(session.deleted_at or session.updated_at)}</div>"
-        f'<div class="about">{escape(_about(item))}{tags}</div>{_text(item, strips)}</li>'
+        f'<div class="about">{escape(_about(item))}{tags}</div>{_text(item, pictures)}</li>'
     )
 
 
@@ -58,11 +58,11 @@ def _about(item: ListedSession) -> str:
     return " · ".join(parts)
 
 
-def _text(item: ListedSession, strips: Mapping[str, str]) -> str:
+def _text(item: ListedSession, pictures: Mapping[str, str]) -> str:
     if item.snippets:
         refs = [place.ref for place in item.places] or [""] * len(item.snippets)
         return "".join(
-            _strip(strips.get(ref, "")) + f'<p class="snippet">{marked_html(snippet)}</p>'
+            _strip(pictures.get(ref, "")) + f'<p class="snippet">{marked_html(snippet)}</p>'
             for ref, snippet in zip(refs, item.snippets, strict=True)
         )
     preview = item.facts.preview
@@ -72,7 +72,7 @@ def _text(item: ListedSession, strips: Mapping[str, str]) -> str:
 
 
 def _strip(uri: str) -> str:
-    return f'<img class="find" src="{uri}" alt="">' if uri else ""
+    return f'<img class="find" src="{escape(uri)}" alt="">' if uri else ""
 
 
 def marked_html(snippet: str) -> str:
