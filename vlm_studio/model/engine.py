@@ -128,7 +128,8 @@ class HFEngine:
             finally:
                 events.put(None)
 
-        threading.Thread(target=work, name="engine", daemon=True).start()
+        worker = threading.Thread(target=work, name="engine", daemon=True)
+        worker.start()
         try:
             while (event := events.get()) is not None:
                 if isinstance(event, StudioError):
@@ -136,6 +137,8 @@ class HFEngine:
                 if isinstance(event, BaseException):
                     raise RuntimeError("the engine failed") from event
                 yield event
+            # It only frees its tensors now; a process that ended meanwhile would be aborted.
+            worker.join()
         except GeneratorExit:
             cancel.cancel()
             raise
