@@ -242,11 +242,7 @@ class Adapting:
 
     def watching(self, owner: str, training_id: str) -> LiveRun[object] | None:
         """The live run of a training, for a viewer that comes (back) to it."""
-        try:
-            run = self.live.get(training_id, owner)
-        except NotFound:
-            return None
-        return run if run.running else None
+        return self.live.under_way(training_id, owner)
 
     def trainings(self, owner: str) -> tuple[TrainingRun, ...]:
         """Newest first; one whose process is gone says so."""

@@ -242,16 +242,10 @@ class Chats:
 
     def running(self, owner: str, session_id: str) -> LiveRun[object] | None:
         """The answer being written, for a viewer that comes (back) to it."""
-        try:
-            run = self.live.get(session_id, owner)
-        except NotFound:
-            return None
-        return run if run.running else None
+        return self.live.under_way(session_id, owner)
 
     def stop(self, owner: str, session_id: str) -> None:
-        run = self.running(owner, session_id)
-        if run is not None:
-            run.cancel.cancel()
+        self.live.stop(session_id, owner)
 
     def entries(self, owner: str, session_id: str) -> Iterator[Entry]:
         """Every turn of every branch as a document has it."""

@@ -127,7 +127,7 @@ def weigh(corpus: Corpus, question: Question, scored: Scored, unknown: float) ->
     if question.kind in _SHAPED:
         found = best_span(question, scored)
         if found is None and not passage.cells:
-            following = _following(corpus, passage)
+            following = corpus.after(passage)
             later = best_span(question, Scored(following, 0, 0, 0, {})) if following else None
             if following and later:
                 chosen, found = (
@@ -183,11 +183,6 @@ def _key(question: Question, passage: Passage) -> float:
         return 0.0
     asked = _asked(question)
     return sum(word in asked for word in words) / len(words)
-
-
-def _following(corpus: Corpus, passage: Passage) -> Passage | None:
-    """What is read next on the same page."""
-    return corpus.after(passage)
 
 
 def _asked(question: Question) -> set[str]:

@@ -224,11 +224,7 @@ class Inspections:
         return self.live.start(f"inspect-{session_id}", owner, work)
 
     def running(self, owner: str, session_id: str) -> LiveRun[object] | None:
-        try:
-            run = self.live.get(f"inspect-{session_id}", owner)
-        except NotFound:
-            return None
-        return run if run.running else None
+        return self.live.under_way(f"inspect-{session_id}", owner)
 
     def stop(self, owner: str, session_id: str) -> None:
         run = self.running(owner, session_id)

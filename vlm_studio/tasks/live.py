@@ -113,6 +113,20 @@ class LiveRuns:
         with self._lock:
             return sum(run.running for run in self._runs.values())
 
+    def under_way(self, run_id: str, owner: str) -> LiveRun[object] | None:
+        """The run while it goes on, for a viewer that comes (back) to it; None where there is none of this owner."""
+        try:
+            run = self.get(run_id, owner)
+        except NotFound:
+            return None
+        return run if run.running else None
+
+    def stop(self, run_id: str, owner: str) -> None:
+        """Ask it to end; nothing where it has ended, or is somebody else's."""
+        run = self.under_way(run_id, owner)
+        if run is not None:
+            run.cancel.cancel()
+
     def stop_all(self, timeout: float) -> bool:
         """Cancel everything and wait; True when all ended within `timeout` seconds."""
         deadline = time.monotonic() + timeout

@@ -167,16 +167,10 @@ class TranscribeSessions:
 
     def running(self, owner: str, session_id: str) -> LiveRun[object] | None:
         """The reading under way, for a viewer that comes (back) to it."""
-        try:
-            run = self.live.get(session_id, owner)
-        except NotFound:
-            return None
-        return run if run.running else None
+        return self.live.under_way(session_id, owner)
 
     def stop(self, owner: str, session_id: str) -> None:
-        run = self.running(owner, session_id)
-        if run is not None:
-            run.cancel.cancel()
+        self.live.stop(session_id, owner)
 
     def pages(self, owner: str, session_id: str) -> tuple[KeptPage, ...]:
         return self.sessions.pages(owner, session_id)
