@@ -19,6 +19,7 @@ from vlm_studio.model.characters import ALPHABET, encode, pad_strips, prepare_st
 from vlm_studio.model.tower import LineScorer
 from vlm_studio.recipe.data import Mixture, Sample, drawn_validation, load_copiste
 from vlm_studio.recipe.evaluate import ShippedRecogniser, character_log_probs, score
+from vlm_studio.recipe.features import load_reader
 from vlm_studio.recipe.synth import list_fonts
 from vlm_studio.recipe.texts import load_texts
 from vlm_studio.recipe.tower_weights import convert
@@ -80,7 +81,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    reader = LineScorer(*convert(args.recogniser, ALPHABET))
+    reader = LineScorer(*(load_reader(args.start) if args.start else convert(args.recogniser, ALPHABET)))
     save_file(reader.state_dict(), args.out / "start.safetensors")
     ema = copy.deepcopy(reader)
     sets = validation_sets(args)
@@ -108,7 +109,8 @@ def train(args: argparse.Namespace) -> None:
         DataLoader(_Batches(mixture, args.batch), batch_size=None, num_workers=1, prefetch_factor=6)
     )
     device = torch.device(args.device)
-    reader.to(device)
+    # Depthwise convolutions run a quarter faster on pixels laid out channel by channel within each place.
+    reader.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema.to(device)
     decayed = [p for p in reader.parameters() if p.ndim > 1]
     plain = [p for p in reader.parameters() if p.ndim <= 1]
@@ -123,7 +125,9 @@ def train(args: argparse.Namespace) -> None:
         for group in optimiser.param_groups:
             group["lr"] = _rate(elapsed, 60 * args.minutes, args.rate)
         # The mean over lines of the loss per character, so that a long line does not drown a short one.
-        loss = ctc(reader(pixels, frames).transpose(0, 1), targets, frames, lengths)
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
+            scores = reader(pixels, frames)
+        loss = ctc(scores.float().transpose(0, 1), targets, frames, lengths)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 2.0)
@@ -176,6 +180,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--recogniser", type=Path, required=True, help="PP-OCRv6_rec_small.onnx of the wheel rapidocr"
+    )
+    parser.add_argument(
+        "--start", type=Path, help="go on from an exported reader, assets/nano/tower.safetensors"
+    )
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="twice as fast where the processor multiplies bfloat16"
     )
     parser.add_argument("--fonts", type=Path, required=True)
     parser.add_argument("--texts", type=Path, required=True)
