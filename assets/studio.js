@@ -22,3 +22,33 @@ const watchLabels = () => {
   new MutationObserver(sayLabels).observe(document.body, { childList: true, subtree: true });
 };
 if (document.body) watchLabels(); else document.addEventListener('DOMContentLoaded', watchLabels);
+
+// What is typed and not yet sent outlives a reload of this browser tab: kept as it is typed, offered to the empty box.
+const DRAFTS = ['chat-text', 'documents-question', 'inspect-question'];
+const boxOf = (id) => document.querySelector(`#${id} textarea`);
+const keepDraft = (id) => {
+  const box = boxOf(id);
+  if (box?.dataset.draft !== 'offered') return;
+  try { sessionStorage.setItem(`draft-${id}`, box.value); } catch { /* a browser that keeps nothing */ }
+};
+const offerDrafts = () => DRAFTS.forEach((id) => {
+  const box = boxOf(id);
+  if (!box || box.dataset.draft === 'offered') return;
+  box.dataset.draft = 'offered';
+  let kept = '';
+  try { kept = sessionStorage.getItem(`draft-${id}`) ?? ''; } catch { return; }
+  if (!kept || box.value) return;
+  box.value = kept;
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+});
+const watchDrafts = () => {
+  offerDrafts();
+  new MutationObserver(offerDrafts).observe(document.body, { childList: true, subtree: true });
+  document.addEventListener('input', (event) => {
+    const id = DRAFTS.find((name) => boxOf(name) === event.target);
+    if (id) keepDraft(id);
+  });
+  // A message that was sent left its box empty without typing: that is what counts when the page goes.
+  window.addEventListener('pagehide', () => DRAFTS.forEach(keepDraft));
+};
+if (document.body) watchDrafts(); else document.addEventListener('DOMContentLoaded', watchDrafts);

@@ -99,10 +99,13 @@ def test_a_conversation_outlives_stop_edit_branch_reload_and_restart(tab: Any, a
     answered(tab, "Write a long story", "model")
     assert tab.locator("#chat-messages .turn.how-model .said").first.inner_text() == story
 
+    tab.click(TEXT)
+    tab.keyboard.insert_text("not yet sent")
     app.stop()
     app.start()
     tab.reload()
     answered(tab, "Write a long story", "model")
+    tab.wait_for_function(f"document.querySelector('{TEXT}').value === 'not yet sent'")
     assert tab.locator("#chat-messages .turn.how-model .said").first.inner_text() == story
     assert tab.locator("#chat-messages .turn.asked").count() == 3
     tab.locator("[aria-label='Version after']").last.click()
