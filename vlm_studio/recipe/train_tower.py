@@ -134,7 +134,7 @@ def train(args: argparse.Namespace) -> None:
         optimiser.step()
         step += 1
         losses.append(float(loss.detach()))
-        decay = min(0.99, (1 + step) / (10 + step))
+        decay = min(0.995, (1 + step) / (10 + step))
         with torch.no_grad():
             for slow, fast in zip(ema.parameters(), reader.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
@@ -158,8 +158,9 @@ def _checkpoint(
 ) -> None:
     """Weights first, then the counter: a crash in between costs one interval, never a mismatch."""
     device = next(ema.parameters()).device
-    save_file(reader.state_dict(), out / "last.safetensors")
-    save_file(ema.state_dict(), out / "ema.safetensors")
+    for name, scorer in (("last", reader), ("ema", ema)):
+        rows = {key: tensor.contiguous() for key, tensor in scorer.state_dict().items()}
+        save_file(rows, out / f"{name}.safetensors")
     (out / "state.json").write_text(json.dumps({"step": step, "seconds": seconds}), "utf-8")
     found = evaluate(ema.to("cpu"), sets)
     ema.to(device)
