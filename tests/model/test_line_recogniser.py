@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
+from safetensors.torch import save
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.errors import ModelUnavailable
-from vlm_studio.model.characters import fold, pad_strips, prepare_strip
+from vlm_studio.model.characters import ALPHABET, fold, pad_strips, prepare_strip
 from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
 from vlm_studio.reading.ctc_reader import CtcReader
 from vlm_studio.reading.fast import FastReader
@@ -52,9 +56,37 @@ def test_a_strip_is_the_same_alone_and_beside_others(
         assert np.allclose(alone.sum(1), 1, atol=1e-4)
 
 
-def test_padding_changes_nothing(recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]) -> None:
-    import torch
+def test_an_adapter_at_no_strength_is_the_base_bit_for_bit(
+    recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    head = {"A": torch.randn(2, 120, generator=generator), "B": torch.randn(1 + len(ALPHABET), 2) * 0.05}
+    weights = save({f"base_model.model.head.lora_{side}.weight": value for side, value in head.items()})
+    adapter = ({"peft_type": "LORA", "r": 2, "lora_alpha": 2}, weights)
+    images = [lines[0][0]]
+    (base,) = recogniser.probabilities(images)
+    (none,) = LineRecogniser(NANO, adapter, 0.0).probabilities(images)
+    (half,) = LineRecogniser(NANO, adapter, 0.5).probabilities(images)
+    (whole,) = LineRecogniser(NANO, adapter).probabilities(images)
+    assert np.array_equal(base, none)
+    assert 0 < np.abs(half - base).max() < np.abs(whole - base).max()
 
+
+def test_the_reader_says_how_likely_each_word_is_at_its_place(
+    recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]
+) -> None:
+    reader = seconded("nano", recogniser, ROOT / "assets" / "words" / "words.tsv.gz")
+    image = lines[0][0]
+    (read,) = reader.read([image], CancelToken())
+    true = reader.chances(image, read.words)
+    false = reader.chances(image, [replace(word, text=word.text[::-1] + "x") for word in read.words])
+    assert all(0 <= b.chance < a.chance <= 1 for a, b in zip(true, false, strict=True))
+    ends = [(c.letters[0].left, c.letters[-1].right) for c in true]
+    assert all(a[1] <= b[0] + 1 for a, b in itertools.pairwise(ends))
+    assert reader.chances(Image.new("RGB", image.size, "white"), read.words)[0].chance == 0
+
+
+def test_padding_changes_nothing(recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]) -> None:
     tower, _ = recogniser.load()
     strip = prepare_strip(lines[0][0])
     pixels, frames = pad_strips([strip])

@@ -41,8 +41,10 @@ class NanoHand:
                 "The weights of idefics2-nano are missing.", "Restore assets/nano."
             ) from failure
 
-    def reader(self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "") -> Reader:
-        return self._make(name or "nano", LineRecogniser(self.folder, adapter))
+    def reader(
+        self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "", strength: float = 1.0
+    ) -> Reader:
+        return self._make(name or "nano", LineRecogniser(self.folder, adapter, strength))
 
     def parameters(self, config: Mapping[str, Any], weights: bytes) -> int:
         """Numbers it adds. Raises AdapterRejected where it is no plain LoRA, or none of this model."""

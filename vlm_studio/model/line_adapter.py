@@ -13,15 +13,18 @@ from vlm_studio.model.adapter_file import LoraWeights, check_fits, parse_adapter
 from vlm_studio.model.tower import LineScorer
 
 
-def adapted(base: LineScorer, config: Mapping[str, Any], weights: bytes) -> LineScorer:
-    """A copy of `base` that reads with the adapter, in evaluation mode. Raises AdapterRejected."""
+def adapted(base: LineScorer, config: Mapping[str, Any], weights: bytes, strength: float = 1.0) -> LineScorer:
+    """A copy of `base` that reads with the adapter at `strength` (0: as `base`), in evaluation mode.
+
+    Raises AdapterRejected.
+    """
     adapter = parse_adapter(config, weights)
     check_fits(adapter, base)
     changed = copy.deepcopy(base)
     with torch.no_grad():
         for name in adapter.modules:
             weight: Any = changed.get_submodule(name).weight
-            weight += delta(adapter, name)
+            weight += strength * delta(adapter, name)
     return changed.eval()
 
 

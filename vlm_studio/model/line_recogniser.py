@@ -36,10 +36,13 @@ class LineRecogniser:
 
     characters: Sequence[str] = ("", *ALPHABET)
 
-    def __init__(self, folder: Path, adapter: tuple[Mapping[str, Any], bytes] | None = None) -> None:
-        """`adapter`: configuration and weights of a personal adapter to read with."""
+    def __init__(
+        self, folder: Path, adapter: tuple[Mapping[str, Any], bytes] | None = None, strength: float = 1.0
+    ) -> None:
+        """`adapter`: configuration and weights of a personal adapter to read with, at a strength of 0 to 1.5."""
         self.folder = folder
-        self._adapter = adapter
+        self._adapter = adapter if strength else None
+        self._strength = strength
         self._lock = threading.Lock()
         self._parts: tuple[LineTower, CharacterHead] | None = None
 
@@ -62,7 +65,7 @@ class LineRecogniser:
             if self._parts is None:
                 self._parts = _read(self.folder)
                 if self._adapter is not None:
-                    scorer = adapted(LineScorer(*self._parts), *self._adapter)
+                    scorer = adapted(LineScorer(*self._parts), *self._adapter, self._strength)
                     self._parts = scorer.tower, scorer.head
         return self._parts
 

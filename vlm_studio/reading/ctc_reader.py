@@ -10,6 +10,7 @@ import numpy as np
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import LineReading, WordReading
+from vlm_studio.reading.ctc_words import BLANK, LetterChance, WordChances, spelled_chance, stretches
 from vlm_studio.reading.guards import has_ink, repeats
 from vlm_studio.reading.lexicon import WordList, spellings, weigh
 from vlm_studio.reading.spelling import apart, spell, words_of
@@ -57,6 +58,59 @@ class CtcReader:
         for start in range(0, len(strips), BATCH):
             cancel.raise_if_cancelled()
             yield from self._batch(strips[start : start + BATCH])
+
+    def chances(self, strip: Image, words: Sequence[WordReading]) -> list[WordChances]:
+        """How likely the ink of a strip is found to be each of these words, where their boxes stand (strip pixels).
+
+        Word frequencies have no say in it. Raises ModelUnavailable.
+        """
+        pieces = split_at_gaps(strip, MAX_RATIO)
+        scored = self.recogniser.probabilities([piece for _, piece in pieces]) if has_ink(strip) else []
+        starts = [offset for offset, _ in pieces]
+        found = []
+        for place, word in enumerate(words):
+            piece = max((k for k, start in enumerate(starts) if start <= word.box.left), default=0)
+            if not scored:
+                found.append(WordChances(0.0, ()))
+                continue
+            left = words[place - 1].box.right if place else 0.0
+            right = words[place + 1].box.left if place + 1 < len(words) else float(strip.width)
+            reach = (left + word.box.left) / 2 - starts[piece], (word.box.right + right) / 2 - starts[piece]
+            found.append(self._chances(scored[piece], word, reach, starts[piece], strip.height * FRAME_SHARE))
+        return found
+
+    def _chances(
+        self,
+        probabilities: np.ndarray,
+        word: WordReading,
+        reach: tuple[float, float],
+        offset: int,
+        frame_px: float,
+    ) -> WordChances:
+        """`reach`: the columns of the piece that are nearer to this word than to another, pixels."""
+        places = {letter: k for k, letter in enumerate(self.recogniser.characters) if k != BLANK}
+        letters = [letter for letter in word.text if letter in places]
+        first, end = max(0, round(reach[0] / frame_px)), min(len(probabilities), round(reach[1] / frame_px))
+        rows = probabilities[first:end].copy()
+        # The space beside a word is no letter of it; one between its letters is. A box reaches beyond both ends.
+        centres = offset + (np.arange(first, first + len(rows)) + 0.5) * frame_px
+        beside = (centres < word.box.left + frame_px) | (centres > word.box.right - frame_px)
+        rows[beside, BLANK] += rows[beside, places[" "]]
+        rows[beside, places[" "]] = 0.0
+        columns = [places[letter] for letter in letters]
+        spans = stretches(rows, columns)
+        return WordChances(
+            spelled_chance(rows, columns),
+            tuple(
+                LetterChance(
+                    letter,
+                    offset + (first + start) * frame_px,
+                    offset + (first + stop) * frame_px,
+                    float(rows[start:stop, column].max(initial=0.0)),
+                )
+                for letter, column, (start, stop) in zip(letters, columns, spans, strict=False)
+            ),
+        )
 
     def _batch(self, strips: Sequence[Image]) -> list[LineReading]:
         pieces = [
