@@ -29,6 +29,7 @@ from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import ModelUnavailable, StoreError
 from vlm_studio.core.ports import AdapterScope, Engine, ModelCard
 from vlm_studio.core.settings import PROJECT_ROOT, Settings
+from vlm_studio.model.card import read_card
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.store.adapter_store import AdapterStore
 from vlm_studio.store.backup import Backups
@@ -60,6 +61,7 @@ from vlm_studio.tasks.evidence import Evidence
 from vlm_studio.tasks.inspect import READ_LINE, READ_LINES, Inspections
 from vlm_studio.tasks.inspect_look import Looking
 from vlm_studio.tasks.live import LiveRuns
+from vlm_studio.tasks.models import Models
 from vlm_studio.tasks.sessions import Sessions
 from vlm_studio.tasks.transcribe import LateFinder, Transcriber
 from vlm_studio.tasks.transcribe_session import TranscribeSessions
@@ -179,7 +181,7 @@ class Studio:
     @cached_property
     def answerer(self) -> Answerer:
         find = functools.partial(find_on_images, lambda: self.rarity)
-        return Answerer(self.card_of, self.engine_of, self.transcriber, find)
+        return Answerer(self.models.card, self.models.engine, self.transcriber, find)
 
     @cached_property
     def chats(self) -> Chats:
@@ -219,7 +221,7 @@ class Studio:
             spec = importlib.import_module("vlm_studio.model.catalog").SPECS[run.model]
             found[run.model] = spec.source.revision
         if run.variant.adapter is not None:
-            adapters = getattr(self.engine_of(run.variant), "adapters", None)
+            adapters = getattr(self.models.engine(run.variant), "adapters", None)
             found[f"adapter {run.variant.adapter}"] = adapters.key(run.variant) if adapters else ""
         return found
 
@@ -256,13 +258,8 @@ class Studio:
             indexer,
             self.settings.limits,
             self.similar,
-            self._phraser(),
+            Phraser(self.models.card, self.models.engine),
         )
-
-    def _phraser(self) -> Phraser | None:
-        """For a model that sees pages; none where only nano can run, so that torch stays out of a question."""
-        only_nano = self.settings.model in {"auto", "idefics2-nano"} and shutil.which("nvidia-smi") is None
-        return None if only_nano else Phraser(lambda: self.card_of(Variant("auto")), lambda: self.engine)
 
     @cached_property
     def rarity(self) -> Rarity:
@@ -279,39 +276,31 @@ class Studio:
         return compare
 
     @cached_property
+    def models(self) -> Models:
+        return Models(
+            self.settings,
+            lambda: self.engines,
+            lambda: self._remote,
+            self._nano_card,
+            lazily("vlm_studio.model.tiles", "crops"),
+        )
+
+    @cached_property
+    def _remote(self) -> Engine:
+        made: Engine = lazily("vlm_studio.model.remote", "RemoteEngine")(
+            self.settings.model, self.settings.engine_api_key
+        )
+        return made
+
+    def _nano_card(self) -> ModelCard | None:
+        """None where its weights are not installed."""
+        path = self.settings.assets_dir / "nano" / "card.json"
+        return read_card(path) if path.exists() else None
+
+    @cached_property
     def engine(self) -> Engine:
-        """The language model: loaded at first use. Raises ModelUnavailable."""
-        if self.settings.model.startswith(("http://", "https://")):
-            remote: Engine = lazily("vlm_studio.model.remote", "RemoteEngine")(
-                self.settings.model, self.settings.engine_api_key
-            )
-            return remote
-        chosen: Engine = self.engines.default
-        return chosen
-
-    def card_of(self, variant: Variant) -> ModelCard:
-        """What the engine of `variant` can do; the embedded one is not loaded for it. Raises as `engine_of`."""
-        nano = self.settings.assets_dir / "nano" / "card.json"
-        card: ModelCard
-        if self.settings.model.startswith(("http://", "https://")):
-            card = self.engine.card
-        else:
-            auto = variant.model_id in {"", "auto"}
-            name = self.engines.choose_default()[0] if auto else variant.model_id
-            embedded = name == "idefics2-nano" and nano.exists()
-            card = (
-                lazily("vlm_studio.model.catalog", "read_card")(nano)
-                if embedded
-                else self.engines.get(name).card
-            )
-        return card
-
-    def engine_of(self, variant: Variant) -> Engine:
-        """The engine of `variant.model_id`; ``auto``: the default one. Raises InvalidRequest, ModelUnavailable."""
-        if variant.model_id in {"", "auto"} or self.settings.model.startswith(("http://", "https://")):
-            return self.engine
-        named: Engine = self.engines.get(variant.model_id)
-        return named
+        """The language model that `auto` is: loaded at first use. Raises ModelUnavailable."""
+        return self.models.engine(Variant("auto"))
 
     @cached_property
     def engines(self) -> Any:
@@ -327,7 +316,7 @@ class Studio:
     @cached_property
     def comparing(self) -> Comparing:
         """On nano, whose frozen and LoRA adapters ship with the app."""
-        return Comparing(lambda: self.engine_of(Variant("idefics2-nano")), lambda: self.shipped_adapters)
+        return Comparing(lambda: self.models.engine(Variant("idefics2-nano")), lambda: self.shipped_adapters)
 
     @cached_property
     def nano_parameters(self) -> int:
@@ -341,7 +330,7 @@ class Studio:
         curves = json.loads(path.read_text("utf-8")) if path.exists() else {}
         changes: dict[str, dict[str, float]] = {}
         if measured:
-            shelf = getattr(self.engine_of(Variant("idefics2-nano")), "adapters", None)
+            shelf = getattr(self.models.engine(Variant("idefics2-nano")), "adapters", None)
             changes = {n: by_layer(shelf.change_by_module(n)) for n in self.shipped_adapters if shelf}
         return lessons(curves, changes)
 

@@ -20,6 +20,7 @@ from vlm_studio.core.errors import AdapterRejected, OutOfMemory
 from vlm_studio.core.traces import Crop
 from vlm_studio.model.engine import HFEngine, LoadedModel
 from vlm_studio.model.processor import FeedPlan, prepare
+from vlm_studio.model.tiles import crops
 
 STEPS = 10
 BASE = Variant("tiny", splitting="off")
@@ -168,9 +169,10 @@ def test_splitting_is_for_large_writing_and_can_be_set(engine: HFEngine) -> None
     writing, _boxes = page(1240, 1754)
     small, _boxes = page(800, 900)
     images = [writing, small, photo(1600, 1200), photo(1900, 110)]
-    assert engine.image_tokens(images, Variant("tiny")) == (40, 8, 8, 8)
-    assert engine.image_tokens(images, Variant("tiny", splitting="on")) == (40, 40, 40, 40)
-    assert engine.image_tokens(images, Variant("tiny", splitting="off")) == (8, 8, 8, 8)
+    for splitting, wanted in (("auto", [5, 1, 1, 1]), ("on", [5] * 4), ("off", [1] * 4)):
+        fed = [engine.loaded.feeder.cuts(image, FeedPlan(splitting)) for image in images]  # type: ignore[arg-type]
+        told = [crops(image, splitting, engine.card.longest_edge) for image in images]  # type: ignore[arg-type]
+        assert told == [len(cuts) for cuts in fed] == wanted
 
 
 def test_a_crop_is_the_same_alone_and_among_others(idefics2: LoadedModel) -> None:

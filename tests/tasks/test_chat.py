@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vlm_studio.core.chat import Draft
-from vlm_studio.core.conversation import GenParams, ImagePart, TextPart, Turn
+from vlm_studio.core.conversation import GenParams, ImagePart, TextPart, Turn, Variant
 from vlm_studio.core.documents import Box
-from vlm_studio.core.errors import GenerationFailed, InvalidRequest, NotFound
+from vlm_studio.core.errors import GenerationFailed, InvalidRequest, ModelUnavailable, NotFound
 from vlm_studio.tasks.chat import IMAGES, UNTITLED
-from vlm_studio.tasks.chat_answer import HISTORY_CHARS, Options, Said
+from vlm_studio.tasks.chat_answer import HISTORY_CHARS, Answerer, Options, Said
 from vlm_studio.tasks.chat_markers import unplaced
 
 from .chat_fakes import EVE, OWNER, Desk, ScriptedEngine, ended, options
-from .fakes import page_image, png
+from .fakes import page_image, png, transcriber
 
 
 @pytest.fixture
@@ -143,6 +145,33 @@ def test_a_failed_answer_is_kept_and_can_be_tried_again(desk: Desk, failure: Exc
     desk.engine.failure = None
     again = ended(desk.chats.retry(OWNER, turn.id, options()))
     assert again.status == "done" and len(again.versions) == 2
+
+
+class Unloadable(ScriptedEngine):
+    """A model that sees pictures, and does not come into memory."""
+
+    def stream(self, *_: Any, **__: Any) -> Any:
+        raise ModelUnavailable("The hub cannot be reached.", "Check the connection.")
+
+
+def test_where_a_model_cannot_be_loaded_nano_reads_the_images_and_the_record_says_so(desk: Desk) -> None:
+    large, nano = Unloadable(), ScriptedEngine(sees=False)
+    nano_card = replace(nano.card, name="idefics2-nano")
+    for_nano = {"idefics2-nano": (nano_card, nano)}
+    desk.chats.answerer = Answerer(
+        lambda v: for_nano.get(v.model_id, (large.card, large))[0],
+        lambda v: for_nano.get(v.model_id, (large.card, large))[1],
+        transcriber(desk.reader),
+        lambda _q, _i: (),
+    )
+    session_id, _images = desk.attach(2)
+    chosen = Options(variant=Variant("idefics2-8b", splitting="on"))
+    run = desk.chats.send(OWNER, session_id, "What does <image 1> say?", chosen)
+    answer = ended(run)
+    assert answer.status == "done" and answer.run is not None and answer.run.how == "transcript"
+    assert answer.run.variant == Variant("idefics2-nano", splitting="on")
+    assert "hub cannot be reached" in answer.run.notes[0] and "nano answered instead" in answer.run.notes[0]
+    assert desk.chats.options(OWNER, session_id).variant == chosen.variant  # asked for again next time
 
 
 def test_a_message_whose_answer_was_lost_with_the_process_is_there_and_can_be_answered(desk: Desk) -> None:

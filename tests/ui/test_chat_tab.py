@@ -19,7 +19,7 @@ from vlm_studio.ui.app import build_app
 from vlm_studio.ui.shared import VISITOR_COOKIE, owner_of
 from vlm_studio.ui.tabs import chat_handlers as on
 
-OPTIONS = ("auto", "auto", "", 0.0, 1.0, 1.0, 64, 0)
+OPTIONS = ("auto", "auto", "auto", "", 0.0, 1.0, 1.0, 64, 0)
 SHOWN = "session title messages live examples tray send stop notice".split()
 COMPOSED = "text editing unedit viewer picture hint viewed corner".split()
 

@@ -53,7 +53,9 @@ def test_a_file_is_dropped_asked_and_nobody_elses(shared: Studio, tmp_path: Path
     owner = on.owner_of(shared.settings, me)
     shared.documents.settle(owner, session, 60)
     (document,) = shared.documents.documents(owner, session)
-    *values, question = on.ask(shared, "How much is the monthly rent?", None, session, [], nothing, me)
+    (*values, question) = list(
+        on.ask(shared, "auto", "auto", "How much is the monthly rent?", None, session, [], nothing, me)
+    )[-1]
     found = shown(values)
     assert question == "" and "<mark>875 pounds</mark>" in found["turns"] and found["used"]["visible"]
     assert found["viewed"][:2] == (document.id, 0) and "page 1 of 2" in found["caption"]
@@ -64,7 +66,7 @@ def test_a_file_is_dropped_asked_and_nobody_elses(shared: Studio, tmp_path: Path
     assert "page 2 of 2" in after["caption"]
     act = SimpleNamespace(act="remove", document=document.id, on=False)
     for attempt in (
-        lambda: on.ask(shared, "How much?", "", session, [], nothing, eve),
+        lambda: list(on.ask(shared, "auto", "auto", "How much?", "", session, [], nothing, eve)),
         lambda: on.act_on_document(shared, session, [], nothing, eve, act),
         lambda: on.act_on_turn(shared, session, [], nothing, eve, clicked),
         lambda: on.ask_each(shared, "How much?", "", session, [], nothing, eve),

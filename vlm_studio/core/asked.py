@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlm_studio.core.answers import DocumentAnswer
+from vlm_studio.core.conversation import Variant
 from vlm_studio.core.sessions import JobState
 
 
@@ -48,3 +49,7 @@ class AskedTurn:
     pages: str
     """Page ranges it was asked of, as typed; empty: all."""
     created_at: str
+    said_by: Variant | None = None
+    """The model that put the answer into a sentence, and how it was fed; None: it stands as it was quoted."""
+    note: str = ""
+    """Why no model did so, where one should have."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import constants
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import Precision
 from vlm_studio.core.ports import ModelCard
+from vlm_studio.model.card import read_card
 from vlm_studio.model.engine import LoadedModel
 from vlm_studio.model.language_model import converted
 from vlm_studio.model.lean import LeanDecoder, suits
@@ -87,13 +86,6 @@ SPECS: dict[str, Spec] = {
 def names() -> tuple[str, ...]:
     """Every model that can be chosen, the embedded one first."""
     return (NANO, *SPECS)
-
-
-def read_card(path: Path) -> ModelCard:
-    """A `card.json`. Raises OSError, ValueError or KeyError."""
-    values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    fields = ModelCard.__dataclass_fields__
-    return ModelCard(**{name: values[name] for name in fields})
 
 
 def load_nano(assets: Path, cache_dir: Path | None) -> LoadedModel:

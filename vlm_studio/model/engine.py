@@ -183,12 +183,6 @@ class HFEngine:
             inputs = {name: value.to(device) for name, value in inputs.items()}
             yield Opened(self.loaded.model, inputs, crops, self.loaded.feeder.tokenizer.decode)
 
-    def image_tokens(self, images: Sequence[Image], variant: Variant) -> tuple[int, ...]:
-        """How many tokens each image will cost with `variant`'s splitting: to be shown before asking."""
-        plan = FeedPlan(variant.splitting)
-        feeder = self.loaded.feeder
-        return tuple(len(feeder.cuts(image, plan)) * feeder.image_seq_len for image in images)
-
     @contextmanager
     def _turn(self, variant: Variant, cancel: CancelToken, emit: Emit | None = None) -> Iterator[None]:
         """The device, with `variant`'s adapter on it. Raises Cancelled, AdapterRejected and what the model raises."""

@@ -36,7 +36,10 @@ class HubEngine:
     """Engine port over a model that comes into memory when it is first used. Thread-safe."""
 
     def __init__(self, card: ModelCard, load: Load, instead: Callable[[], Engine] | None = None) -> None:
-        """`instead` answers where loading fails, and the answer says so; None: the failure is raised."""
+        """`instead` answers where loading fails, and the answer says so; None: the failure is raised.
+
+        It is raised too where there are images: what answers instead may not see them.
+        """
         self._card = card
         self._load = load
         self._instead = instead
@@ -89,7 +92,7 @@ class HubEngine:
                 yield DoneEvent(Answer("", (), "cancelled", Usage(), 0.0, waited))
                 return
             except StudioError as failure:
-                if self._instead is None:
+                if self._instead is None or images:
                     raise
                 engine = self._instead()
                 note = f"{failure.message} {engine.card.title} answers instead."

@@ -21,7 +21,7 @@ from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.traces import Crop
 from vlm_studio.model.characters import FRAME_PIXELS, STRIP_HEIGHT, prepare_strip, strip_width
-from vlm_studio.model.tiles import cut_at_gaps, looks_like_writing, paper_colour, tiles, wrapped
+from vlm_studio.model.tiles import cut_at_gaps, paper_colour, splits, tiles, wrapped
 
 Image = PilImage.Image
 
@@ -296,16 +296,9 @@ class PageFeeder:
 
     def cuts(self, image: Image, plan: FeedPlan) -> tuple[Cut, ...]:
         whole = self._fitted("whole", Box(0, 0, image.width, image.height), plan.longest_edge)
-        if not self.splits(image, plan):
+        if not splits(image, plan.splitting, plan.longest_edge):
             return (whole,)
         return (*(self._fitted("tile", box, plan.longest_edge) for box in tiles(image)), whole)
-
-    def splits(self, image: Image, plan: FeedPlan) -> bool:
-        """`auto`: writing that is larger than the model's window, and not a single line of it."""
-        if plan.splitting != "auto":
-            return plan.splitting == "on"
-        long, short = max(image.size), min(image.size)
-        return long > plan.longest_edge and long < 4 * short and looks_like_writing(image)
 
     def _fitted(self, kind: Literal["tile", "whole"], box: Box, longest: int) -> Cut:
         """The crop's size in whole patches with its shape kept; what is too thin gets paper, never stretched."""

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image as PilImage
 
+from vlm_studio.core.conversation import Splitting
 from vlm_studio.core.documents import Box
 
 Image = PilImage.Image
@@ -50,6 +51,22 @@ def tiles(image: Image) -> tuple[Box, Box, Box, Box]:
         Box(across[0], down[0], across[1], down[1]) for down in (top, bottom) for across in (left, right)
     )
     return first, second, third, fourth
+
+
+def splits(image: Image, splitting: Splitting, longest_edge: int) -> bool:
+    """Whether an image is fed in four tiles beside the whole; `longest_edge` is the model's window in pixels.
+
+    `auto`: writing that is larger than the window, and not a single line of it.
+    """
+    if splitting != "auto":
+        return splitting == "on"
+    long, short = max(image.size), min(image.size)
+    return long > longest_edge and long < 4 * short and looks_like_writing(image)
+
+
+def crops(image: Image, splitting: Splitting, longest_edge: int) -> int:
+    """How many crops of an image are fed."""
+    return 5 if splits(image, splitting, longest_edge) else 1
 
 
 def looks_like_writing(image: Image) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from vlm_studio.core.answers import Citation, DocumentAnswer
 from vlm_studio.core.asked import AskedTurn, KeptDocument
+from vlm_studio.core.chat_json import variant_of
 from vlm_studio.core.documents import Asset, Box
 from vlm_studio.core.errors import NotFound
 from vlm_studio.core.ids import new_id, utc_now
@@ -140,7 +142,11 @@ class DocumentStore:
 
     def add_turn(self, owner: str, session_id: str, turn: AskedTurn) -> None:
         """Keep a question with its answer; both are findable."""
-        scope = {"documents": list(turn.documents), "pages": turn.pages}
+        scope: dict[str, Any] = {"documents": list(turn.documents), "pages": turn.pages}
+        if turn.said_by is not None:
+            scope["said_by"] = asdict(turn.said_by)
+        if turn.note:
+            scope["note"] = turn.note
         citations = [
             [c.document, c.document_id, c.page_index, c.quote, [b.as_list(2) for b in c.boxes]]
             for c in turn.answer.citations
@@ -182,4 +188,8 @@ def _turn(row: Sequence[Any]) -> AskedTurn:
     )
     scope = json.loads(row[8])
     answer = DocumentAnswer(row[3], bool(row[4]), citations, float(row[6]), row[5])
-    return AskedTurn(row[0], row[1], row[2], answer, tuple(scope["documents"]), scope["pages"], row[9])
+    said_by = variant_of(scope["said_by"]) if "said_by" in scope else None
+    return AskedTurn(
+        row[0], row[1], row[2], answer, tuple(scope["documents"]), scope["pages"], row[9], said_by,
+        str(scope.get("note", "")),
+    )  # fmt: skip

@@ -26,11 +26,12 @@ from vlm_studio.core.chat import (
 )
 from vlm_studio.core.conversation import Ask, GenParams, ImagePart, Part, TextPart, Turn, Variant
 from vlm_studio.core.documents import Page, PageReading, Word
-from vlm_studio.core.errors import Cancelled, StudioError
+from vlm_studio.core.errors import Cancelled, ModelUnavailable, OutOfMemory, StudioError
 from vlm_studio.core.ports import Engine, ModelCard
 from vlm_studio.tasks import chat_replies as replies
 from vlm_studio.tasks.chat_replies import as_text
 from vlm_studio.tasks.chat_rules import Decision, Route, decide, unsupported
+from vlm_studio.tasks.models import NANO
 from vlm_studio.tasks.transcribe import LineRead, LinesFound, PageRead, Transcriber
 
 if TYPE_CHECKING:
@@ -134,12 +135,29 @@ class Answerer:
             yield Composed((), "failed", run)
             return
         try:
-            yield from self._answer(context, progress, cancel)
+            try:
+                yield from self._answer(context, progress, cancel)
+            except (ModelUnavailable, OutOfMemory) as failure:
+                yield Told(f"{failure.message} {NANO} answers instead.")
+                context = self._with_nano(context, progress, failure)
+                yield from self._answer(context, progress, cancel)
         except Cancelled:
             yield self._ended(context, progress, "stopped")
         except StudioError as error:
             progress.notes.append(str(error))
             yield self._ended(context, progress, "failed")
+
+    def _with_nano(self, context: Context, progress: _Progress, failure: StudioError) -> Context:
+        """The same question for the model that runs anywhere. Raises `failure` where that is what failed."""
+        if progress.said or progress.card.name == NANO:
+            raise failure
+        variant = replace(context.options.variant, model_id=NANO, adapter=None)
+        try:
+            progress.card = self.card(variant)
+        except StudioError:
+            raise failure from None
+        progress.notes.append(f"{failure} {NANO} answered instead.")
+        return replace(context, options=replace(context.options, variant=variant))
 
     def _answer(
         self, context: Context, progress: _Progress, cancel: CancelToken

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vlm_studio.core.answers import Citation, DoneEvent
+from vlm_studio.core.answers import Citation, DoneEvent, StatusEvent
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.conversation import Ask, GenParams, ImagePart, Part, TextPart, Turn
+from vlm_studio.core.conversation import Ask, GenParams, ImagePart, Part, TextPart, Turn, Variant
 from vlm_studio.core.folding import fold
 from vlm_studio.core.ports import Engine, ModelCard
 
@@ -32,22 +33,25 @@ _NUMBER = re.compile(r"\d[\d.,   ]*\d|\d")
 class Phraser:
     """Made with ways to the model, so that nothing is loaded before a question needs it."""
 
-    def __init__(self, card: Callable[[], ModelCard], engine: Callable[[], Engine]) -> None:
+    def __init__(self, card: Callable[[Variant], ModelCard], engine: Callable[[Variant], Engine]) -> None:
         self.card, self.engine = card, engine
 
-    @property
-    def able(self) -> bool:
-        """Whether the model here sees whole pages; one that reads strips only is not asked to phrase."""
-        return self.card().feed == "pages"
+    def able(self, variant: Variant) -> bool:
+        """Whether a model sees whole pages; one that reads strips only is not asked to phrase."""
+        return self.card(variant).feed == "pages"
 
     def phrase(
         self,
         question: str,
         span: str,
         places: Sequence[tuple[Citation, Image]],
+        variant: Variant,
         cancel: CancelToken,
-    ) -> str:
-        """The sentence, or an empty text where the model adds or loses something. Raises StudioError."""
+    ) -> Generator[str, None, str]:
+        """What is going on meanwhile (a model being fetched), and in the end the sentence.
+
+        An empty one where the model adds or loses something. Raises StudioError.
+        """
         images: dict[str, Image] = {}
         parts: list[Part] = []
         for citation, crop in places:
@@ -60,11 +64,14 @@ class Phraser:
         parts.append(TextPart(question))
         ask = Ask(
             (Turn("system", (TextPart(RULE),)), Turn("user", tuple(parts))),
+            replace(variant, model_id=self.card(variant).name),
             params=GenParams(max_new_tokens=LONGEST),
         )
         said = ""
-        for event in self.engine().stream(ask, images, cancel):
-            if isinstance(event, DoneEvent):
+        for event in self.engine(variant).stream(ask, images, cancel):
+            if isinstance(event, StatusEvent):
+                yield event.message
+            elif isinstance(event, DoneEvent):
                 said = " ".join(event.answer.text.split())
         return said if faithful(said, span, [citation.quote for citation, _ in places]) else ""
 

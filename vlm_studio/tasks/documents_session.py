@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from PIL import Image
 from vlm_studio.core.answers import DocumentAnswer
 from vlm_studio.core.asked import AskedTurn, KeptDocument
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.conversation import TextPart
+from vlm_studio.core.conversation import TextPart, Variant
 from vlm_studio.core.documents import Asset
 from vlm_studio.core.errors import InvalidRequest, NotFound, PasswordNeeded, StudioError
 from vlm_studio.core.ids import new_id, utc_now
@@ -39,6 +39,7 @@ from vlm_studio.tasks.sessions_document import Entry
 log = logging.getLogger(__name__)
 
 DISPLAY_DPI = 130.0
+AUTO = Variant("auto")
 KEPT_SESSIONS, KEPT_IMAGES = 4, 24
 """Sessions whose passages, and pages whose pictures, stay in memory."""
 
@@ -180,6 +181,17 @@ class DocumentSessions:
 
     def entries(self, owner: str, session_id: str) -> Iterator[Entry]:
         """Every question with its answer and the quotes it rests on, as a document has it."""
+        *_, turn = self.asking(owner, session_id, text, chosen, pages, variant)
+        assert isinstance(turn, AskedTurn)
+        return turn
+
+    def asking(
+        self, owner: str, session_id: str, text: str, chosen: Sequence[str], pages: str, variant: Variant
+    ) -> Iterator[str | AskedTurn]:
+        """As `ask`, with sentences on what is going on first: a large model may have to be loaded.
+
+        `variant`: who puts the answer into a sentence, where that model sees pages.
+        """
         for turn in self.store.turns(owner, session_id):
             yield Entry("You", (TextPart(turn.question),))
             quotes = [
@@ -189,7 +201,13 @@ class DocumentSessions:
             yield Entry("Answer", (TextPart(turn.answer.text), *quotes))
 
     def ask(
-        self, owner: str, session_id: str, text: str, chosen: Sequence[str] = (), pages: str = ""
+        self,
+        owner: str,
+        session_id: str,
+        text: str,
+        chosen: Sequence[str] = (),
+        pages: str = "",
+        variant: Variant = AUTO,
     ) -> AskedTurn:
         """Ask the documents of a session, or the `chosen` ones (ids), and keep question and answer.
 
@@ -198,25 +216,31 @@ class DocumentSessions:
         asked = self._ready(owner, session_id)
         search = self._completed(owner, session_id, text, asked)
         answer = asked.ask(search, self._scope(asked, chosen, pages))
-        answer = self._phrased(owner, search, answer)
-        turn = AskedTurn(new_id(), text.strip(), search, answer, tuple(chosen), pages, utc_now())
-        self.store.add_turn(owner, session_id, turn)
-        return turn
-
-    def _phrased(self, owner: str, question: str, answer: DocumentAnswer) -> DocumentAnswer:
-        """In a sentence of a model that sees pages, where there is one and it keeps to the quotes."""
-        if self.phraser is None or not answer.found:
-            return answer
-        lead = answer.text.removesuffix(f"({answer.citations[0].quote})").strip()
+        said_by, note = None, ""
         try:
-            if not self.phraser.able:
-                return answer
-            places = [(c, self.image(owner, c.document_id, c.page_index)) for c in answer.citations]
-            said = self.phraser.phrase(question, lead, places, CancelToken())
-        except StudioError:
+            said = yield from self._phrased(owner, search, answer, variant)
+            if said:
+                # Named by its card: `auto` may be another model tomorrow.
+                named = self.phraser.card(variant).name if self.phraser else variant.model_id
+                answer, said_by = replace(answer, text=said), replace(variant, model_id=named)
+        except StudioError as failure:
             log.warning("the answer stays as it was quoted", exc_info=True)
-            return answer
-        return replace(answer, text=said) if said else answer
+            note = f"{failure.message} The answer is quoted instead."
+        turn = AskedTurn(
+            new_id(), text.strip(), search, answer, tuple(chosen), pages, utc_now(), said_by, note
+        )
+        self.store.add_turn(owner, session_id, turn)
+        yield turn
+
+    def _phrased(
+        self, owner: str, question: str, answer: DocumentAnswer, variant: Variant
+    ) -> Generator[str, None, str]:
+        """A sentence of a model that sees pages, where it keeps to the quotes. Raises StudioError."""
+        if self.phraser is None or not answer.found or not self.phraser.able(variant):
+            return ""
+        lead = answer.text.removesuffix(f"({answer.citations[0].quote})").strip()
+        places = [(c, self.image(owner, c.document_id, c.page_index)) for c in answer.citations]
+        return (yield from self.phraser.phrase(question, lead, places, variant, CancelToken()))
 
     def _completed(self, owner: str, session_id: str, text: str, asked: Documents) -> str:
         question = understand(text, asked.rarity, self.limits.question_chars)

@@ -161,7 +161,7 @@ def _details(turn: ChatTurn, run: RunDetails) -> str:
     if run.how == "model":
         rows += [
             ("Tokens", f"{usage.prompt_tokens} in, {usage.output_tokens} out"),
-            ("Image tokens", str(usage.image_tokens)),
+            ("Image tokens", f"{usage.image_tokens}, splitting {run.variant.splitting}"),
             ("Taken from the cache", f"{usage.cached_tokens} tokens" if usage.cached_tokens else "nothing"),
             ("First word after", _seconds(run.first_token_ms)),
             ("Seed, temperature", f"{run.params.seed}, {run.params.temperature:g}"),

@@ -20,6 +20,7 @@ _STATES = {
     "failed": "failed",
     "cancelled": "stopped",
 }
+SAID_BY = "Put into a sentence by {}; the quotes are the proof."
 NOTHING_YET = "Ask something above. Every answer shows the words of the page that it rests on."
 
 
@@ -101,6 +102,10 @@ def _turn(turn: AskedTurn, chosen: tuple[str, int]) -> str:
     if scope:
         asked_as += f'<p class="about">Asked of {escape(", ".join(scope))}.</p>'
     body = _said(turn, chosen) if turn.answer.found else _unsaid(turn)
+    if turn.said_by is not None:
+        asked_as += f'<p class="about">{escape(SAID_BY.format(turn.said_by.model_id))}</p>'
+    if turn.note:
+        asked_as += f'<p class="about">{escape(turn.note)}</p>'
     return (
         f'<article data-turn="{escape(turn.id)}"><h4>{escape(turn.question)}</h4>{asked_as}{body}'
         f'<p class="about">{turn.answer.seconds:.2f} s · <button type="button" data-act="stances" '

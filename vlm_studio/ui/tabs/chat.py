@@ -14,6 +14,7 @@ from vlm_studio.ui.guard import guarded
 from vlm_studio.ui.page_view import PICTURES_JS, REMEMBER_SESSION_JS
 from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
 from vlm_studio.ui.tabs import chat_handlers as on
+from vlm_studio.views.model_choice import SPLITTINGS
 
 WATCHERS = 32
 """Pages that may follow an answer at once. They wait, and compute nothing."""
@@ -43,6 +44,8 @@ class Panel:
     notice: gr.HTML
     download: gr.File
     model: gr.Dropdown
+    splitting: gr.Dropdown
+    about_model: gr.HTML
     reader: gr.Dropdown
     preset: gr.Dropdown
     system: gr.Textbox
@@ -56,7 +59,8 @@ class Panel:
     def options(self) -> list[gr.components.Component]:
         """What `chat_handlers.options_of` takes, in that order."""
         return [
-            self.model, self.reader, self.system, self.temperature, self.top_p, self.penalty, self.longest, self.seed,
+            self.model, self.splitting, self.reader, self.system, self.temperature, self.top_p, self.penalty,
+            self.longest, self.seed,
         ]  # fmt: skip
 
     @property
@@ -126,6 +130,7 @@ def build(shared: Shared) -> Panel:
                 "Stop", size="sm", variant="stop", scale=0, min_width=90, visible=False, elem_id="chat-stop"
             )
             send = gr.Button("Send", size="sm", variant="primary", scale=0, min_width=90, elem_id="chat-send")
+    models = _models(studio)
     download = gr.File(label="Evidence", visible=False, interactive=False, height=80, elem_id="chat-evidence")
     return Panel(
         session_id=gr.Textbox(visible="hidden", elem_id="chat-session"),
@@ -149,14 +154,27 @@ def build(shared: Shared) -> Panel:
         unedit=unedit,
         notice=notice,
         download=download,
+        **models,
         **_settings(studio),
     )
+
+
+def _models(studio: Studio) -> dict[str, gr.components.Component]:
+    with gr.Row(elem_id="chat-model-row"):
+        model = gr.Dropdown(
+            list(studio.models.choices()), value="auto", label="Model", min_width=180, elem_id="chat-model"
+        )
+        splitting = gr.Dropdown(
+            list(SPLITTINGS), value="auto", label="Split images into four parts as well", min_width=180,
+            elem_id="chat-splitting",
+        )  # fmt: skip
+    about = gr.HTML(elem_id="chat-about-model", padding=False)
+    return {"model": model, "splitting": splitting, "about_model": about}
 
 
 def _settings(studio: Studio) -> dict[str, gr.components.Component]:
     with gr.Accordion("How to answer", open=False, elem_id="chat-settings"):
         with gr.Row():
-            model = gr.Dropdown(on.model_choices(studio), value="auto", label="Model", min_width=180)
             reader = gr.Dropdown(
                 on.reader_choices(studio),
                 value="auto",
@@ -187,7 +205,7 @@ def _settings(studio: Studio) -> dict[str, gr.components.Component]:
             )
             seed = gr.Number(plain.seed, label="Seed", precision=0, minimum=0)
     return {
-        "model": model, "reader": reader, "preset": preset, "system": system, "temperature": temperature,
+        "reader": reader, "preset": preset, "system": system, "temperature": temperature,
         "top_p": top_p, "penalty": penalty, "longest": longest, "seed": seed,
     }  # fmt: skip
 
@@ -236,6 +254,9 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
         panel.preset.input, on.take_preset, [panel.preset],
         [panel.system, panel.temperature, panel.top_p, panel.penalty, panel.longest],
     )  # fmt: skip
+    asked_about = [panel.session_id, panel.model, panel.splitting]
+    for shown in (panel.model.input, panel.splitting.input, panel.tray.change, shared.page.load):
+        quick(shown, on.describe_model, asked_about, [panel.about_model])
     panel.stop.click(guarded(on.stop, studio), panel.session_id, None, queue=False, api_visibility=API_HIDDEN)
     panel.session_id.change(None, panel.session_id, None, js=REMEMBER_SESSION_JS, api_visibility=API_HIDDEN)
     gr.api(guarded(on.api_chat, studio), api_name="chat", concurrency_id=ENGINE_QUEUE)

@@ -9,15 +9,15 @@ import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 from PIL import Image
 
 from vlm_studio.core.chat import ChatImage, ChatTurn
-from vlm_studio.core.conversation import GenParams, Variant
+from vlm_studio.core.conversation import GenParams, Splitting, Variant
 from vlm_studio.core.documents import Box
-from vlm_studio.core.errors import NotFound
+from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.chat import Kept
 from vlm_studio.tasks.chat_answer import Options, Said, Told
@@ -28,6 +28,7 @@ from vlm_studio.ui.shared import owner_of, uploads_of
 from vlm_studio.ui.tabs.sessions_handlers import download_folder
 from vlm_studio.views.chat_messages import live_html, messages_html, unanswered_html
 from vlm_studio.views.chat_tray import tray_html
+from vlm_studio.views.model_choice import model_html
 from vlm_studio.views.page_overlay import DISPLAY_WIDTH, draw_lines
 from vlm_studio.views.picture_buttons import picture_buttons_html, thumbnail_uri
 from vlm_studio.views.transcript import status_html
@@ -38,12 +39,6 @@ PICTURE_PX, THUMB_PX = 420, 160
 TAB = "chat"
 SHOWN, COMPOSED = 9, 8
 """How many values `render` and `_closed` give."""
-MODELS = (
-    ("auto (best here)", "auto"),
-    ("idefics2-nano", "idefics2-nano"),
-    ("Idefics2-8B", "idefics2-8b"),
-    ("Idefics2-8B chatty", "idefics2-8b-chatty"),
-)
 EXAMPLES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("letter.jpg", "notebook_page.jpg"), "How many kilos will the pear tree carry?"),
     (("notebook_page.jpg",), "What do I have to buy, according to <image 1>?"),
@@ -51,12 +46,6 @@ EXAMPLES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("letter.jpg",), "What colour is the ink of <image 1>?"),
 )
 """(images, question); the last one shows what a reader says that sees no colours."""
-
-
-def model_choices(studio: Studio) -> list[tuple[str, str]]:
-    if studio.settings.model.startswith(("http://", "https://")):
-        return [("the server that was set", "auto")]
-    return list(MODELS)
 
 
 def reader_choices(studio: Studio) -> list[tuple[str, str]]:
@@ -92,9 +81,27 @@ def _beside(paths: list[Path]) -> Image.Image:
 
 def options_of(*values: Any) -> Options:
     """From what `Panel.options` holds."""
-    model, reader, system, temperature, top_p, penalty, longest, seed = values
+    model, splitting, reader, system, temperature, top_p, penalty, longest, seed = values
+    if splitting not in get_args(Splitting):
+        raise InvalidRequest(f"Images cannot be split {splitting!r}.", "Use auto, on or off.")
     params = GenParams(int(longest), float(temperature), float(top_p), float(penalty), int(seed or 0))
-    return Options(str(system or ""), params, str(reader or "auto"), Variant(str(model or "auto")))
+    variant = Variant(str(model or "auto"), splitting=splitting)
+    return Options(str(system or ""), params, str(reader or "auto"), variant)
+
+
+def describe_model(
+    studio: Studio, session_id: str, model: str, splitting: Splitting, request: gr.Request
+) -> str:
+    """What is to be expected of the model chosen, and what the images that wait will cost it."""
+    owner = owner_of(studio.settings, request)
+    try:
+        told = studio.models.explain(model or "auto")
+        waiting = [i for i in studio.chats.images(owner, session_id) if i.waiting] if session_id else []
+        pixels = [studio.chats.pixels(owner, image.sha256) for image in waiting]
+        costs = studio.models.image_tokens(Variant(model or "auto", splitting=splitting), pixels)
+    except StudioError as problem:
+        return model_html(str(problem), (), ())
+    return model_html(told, [image.number for image in waiting], costs)
 
 
 def render(studio: Studio, owner: str, session_id: str, notice: str = "") -> list[Any]:
@@ -142,12 +149,12 @@ def _same() -> list[Any]:
 
 
 def send(
-    studio: Studio, session_id: str, text: str, editing: str, model: str, reader: str, system: str, temperature: float,
+    studio: Studio, session_id: str, text: str, editing: str, model: str, splitting: str, reader: str, system: str, temperature: float,
     top_p: float, penalty: float, longest: int, seed: int, request: gr.Request,
 ) -> list[Any]:  # fmt: skip
     """Keep what was written and begin to answer; an edited message becomes another version."""
     owner = owner_of(studio.settings, request)
-    options = options_of(model, reader, system, temperature, top_p, penalty, longest, seed)
+    options = options_of(model, splitting, reader, system, temperature, top_p, penalty, longest, seed)
     if editing:
         run = studio.chats.edit(owner, editing, text, options)
     else:
@@ -156,14 +163,14 @@ def send(
 
 
 def send_example(
-    studio: Studio, model: str, reader: str, system: str, temperature: float, top_p: float, penalty: float,
+    studio: Studio, model: str, splitting: str, reader: str, system: str, temperature: float, top_p: float, penalty: float,
     longest: int, seed: int, request: gr.Request, event: gr.EventData,
 ) -> list[Any]:  # fmt: skip
     owner = owner_of(studio.settings, request)
     files, question = EXAMPLES[int(event.index)]
     folder = studio.settings.assets_dir / "examples"
     taken = studio.chats.attach(owner, "", [(name, (folder / name).read_bytes()) for name in files])
-    options = options_of(model, reader, system, temperature, top_p, penalty, longest, seed)
+    options = options_of(model, splitting, reader, system, temperature, top_p, penalty, longest, seed)
     run = studio.chats.send(owner, taken.session_id, question, options)
     return [*render(studio, owner, run.run_id), *_closed()]
 
@@ -221,7 +228,7 @@ def act_on_tray(studio: Studio, session_id: str, request: gr.Request, event: gr.
 
 
 def act(
-    studio: Studio, session_id: str, model: str, reader: str, system: str, temperature: float, top_p: float,
+    studio: Studio, session_id: str, model: str, splitting: str, reader: str, system: str, temperature: float, top_p: float,
     penalty: float, longest: int, seed: int, request: gr.Request, event: gr.EventData,
 ) -> list[Any]:  # fmt: skip
     """A button of a message."""
@@ -229,7 +236,7 @@ def act(
     turn = str(event.turn)
     composed = _same()
     if event.act == "retry":
-        options = options_of(model, reader, system, temperature, top_p, penalty, longest, seed)
+        options = options_of(model, splitting, reader, system, temperature, top_p, penalty, longest, seed)
         studio.chats.retry(owner, turn, options)
     elif event.act == "show":
         studio.chats.choose(owner, turn)
@@ -348,6 +355,7 @@ def open_from_address(studio: Studio, request: gr.Request) -> list[Any]:
 def api_chat(
     studio: Studio, text: str, images: list[gr.FileData] | None = None, session: str = "", system: str = "",
     model: str = "auto", reader: str = "auto", temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0,
+    splitting: Splitting = "auto",
     request: gr.Request | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask something, with images at their markers (``<image 1>``); those without one come first.
@@ -360,7 +368,7 @@ def api_chat(
     if given:
         taken = studio.chats.attach(owner, session, given)
         session, problems = taken.session_id, taken.problems
-    options = options_of(model, reader, system, temperature, 1.0, 1.0, max_new_tokens, seed)
+    options = options_of(model, splitting, reader, system, temperature, 1.0, 1.0, max_new_tokens, seed)
     run = studio.chats.send(owner, session, text, options)
     turn = next(event.turn for event in run.follow() if isinstance(event, Kept))
     return {**answer_value(turn), "problems": list(problems)}

@@ -13,6 +13,7 @@ from vlm_studio.ui.guard import guarded
 from vlm_studio.ui.page_view import PICTURES_JS, REMEMBER_SESSION_JS
 from vlm_studio.ui.shared import API_HIDDEN, Shared
 from vlm_studio.ui.tabs import documents_handlers as on
+from vlm_studio.views.model_choice import SPLITTINGS
 
 ASKING = "documents"
 """The `concurrency_id` of questions: they need no engine, so they do not wait for one."""
@@ -34,6 +35,9 @@ class Panel:
     question: gr.Textbox
     ask: gr.Button
     pages: gr.Textbox
+    model: gr.Dropdown
+    splitting: gr.Dropdown
+    about_model: gr.HTML
     turns: gr.HTML
     stances: gr.HTML
     used: gr.HTML
@@ -56,6 +60,7 @@ class Panel:
 
 
 def build(shared: Shared) -> Panel:
+    studio = shared.studio
     with gr.Column(elem_classes="paste-target") as intake:
         files = gr.File(
             label="Drop PDFs or photos of pages here, or click to choose",
@@ -90,7 +95,8 @@ def build(shared: Shared) -> Panel:
                     ask = gr.Button("Ask", variant="primary", scale=0, min_width=90, elem_id="documents-ask")
                 turns = gr.HTML(js_on_load=ASKED_JS, elem_id="documents-turns", padding=False)
                 stances = gr.HTML(elem_id="documents-stances", padding=False)
-                with gr.Accordion("More: page range, each document by itself, add files", open=False):
+                with gr.Accordion("More: page range, model, each document by itself, add files", open=False):
+                    model, splitting, about_model = _model_choice(studio)
                     pages = gr.Textbox(label="Only these pages", placeholder="1-3,7", max_lines=1)
                     each = gr.Button(
                         "Ask the question of each document by itself", size="sm", elem_id="documents-each"
@@ -107,10 +113,25 @@ def build(shared: Shared) -> Panel:
         session_id=gr.Textbox(visible="hidden", elem_id="documents-session"),
         chosen=gr.State([]), viewed=gr.State(("", 0, "", 0)),
         intake=intake, files=files, password=password, notice=notice, workspace=workspace,
-        documents=documents, more=more, new=new, question=question, ask=ask, pages=pages, turns=turns,
+        documents=documents, more=more, new=new, question=question, ask=ask, pages=pages, model=model,
+        splitting=splitting, about_model=about_model, turns=turns,
         stances=stances, used=used, page_image=page_image, caption=caption, before=before, after=after,
         each=each, each_table=each_table, download=download, timer=gr.Timer(1.0, active=False),
     )  # fmt: skip
+
+
+def _model_choice(studio: Studio) -> tuple[gr.Dropdown, gr.Dropdown, gr.HTML]:
+    """Who puts an answer into a sentence, and how the pages are fed to it."""
+    with gr.Row():
+        model = gr.Dropdown(
+            list(studio.models.choices()), value="auto", label="Sentence by", min_width=160,
+            info="a model that sees pages; else the quote stands alone", elem_id="documents-model",
+        )  # fmt: skip
+        splitting = gr.Dropdown(
+            list(SPLITTINGS), value="auto", label="Split pages into four parts as well", min_width=160
+        )
+    about = gr.HTML(elem_id="documents-about-model", padding=False)
+    return model, splitting, about
 
 
 def _page_column() -> tuple[gr.HTML, gr.Image, gr.Button, gr.HTML, gr.Button]:
@@ -149,8 +170,11 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     added.then(lambda: None, None, panel.more, api_visibility=API_HIDDEN)
     quick(panel.password.submit, on.add_files, [panel.files, panel.password, *state])
     asked = [panel.question, panel.pages, *state]
+    models = [panel.model, panel.splitting]
     for trigger in (panel.question.submit, panel.ask.click):
-        quick(trigger, on.ask, asked, [*shown, panel.question])
+        quick(trigger, on.ask, [*models, *asked], [*shown, panel.question])
+    for trigger in (panel.model.input, panel.splitting.input):
+        quick(trigger, on.describe_model, [*models, *state], [panel.about_model])
     quick(panel.documents.select, on.act_on_document, state)
     quick(panel.turns.select, on.act_on_turn, state)
     quick(panel.used.select, on.show_used, state)

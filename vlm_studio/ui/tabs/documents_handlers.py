@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -14,6 +14,7 @@ from PIL import Image
 
 from vlm_studio.core.answers import Citation
 from vlm_studio.core.asked import AskedTurn, KeptDocument
+from vlm_studio.core.conversation import Splitting, Variant
 from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.core.ids import new_id
@@ -28,11 +29,13 @@ from vlm_studio.views.documents import (
     stances_html,
     turns_html,
 )
+from vlm_studio.views.model_choice import model_html
 from vlm_studio.views.picture_buttons import picture_buttons_html, thumbnail_uri
 from vlm_studio.views.transcript import status_html
 
 TAB = "documents"
-OUTPUTS = 14
+OUTPUTS, NOTICE = 14, 6
+"""How many values `render` gives, and which of them is the notice."""
 SO_FAR = "Some pages are still being taken in: the answer rests on those that are there already."
 API_WAIT_SECONDS = 540.0
 Viewed = tuple[str, int, str, int]
@@ -169,16 +172,43 @@ def add_files(
     return render(studio, owner, view)
 
 
-def ask(
-    studio: Studio, question: str | None, pages: str | None, session_id: str, chosen: list[str], viewed: Viewed,
+def describe_model(
+    studio: Studio, model: str, splitting: Splitting, session_id: str, chosen: list[str], viewed: Viewed,
     request: gr.Request,
-) -> list[Any]:  # fmt: skip
+) -> str:  # fmt: skip
+    """What is to be expected of the model chosen, and what the page looked at would cost it."""
     owner = owner_of(studio.settings, request)
-    turn = studio.documents.ask(owner, session_id, question or "", tuple(chosen), pages or "")
+    try:
+        told = studio.models.explain(model)
+        pixels = [studio.documents.image(owner, viewed[0], viewed[1])] if session_id and viewed[0] else []
+        costs = studio.models.image_tokens(Variant(model, splitting=splitting), pixels)
+    except StudioError as problem:
+        return model_html(str(problem), (), ())
+    # A model that reads strips only is never asked here, so nothing is said of its cost.
+    return model_html(told, [viewed[1] + 1] if costs else (), costs, "page")
+
+
+def ask(
+    studio: Studio, model: str, splitting: Splitting, question: str | None, pages: str | None, session_id: str,
+    chosen: list[str], viewed: Viewed, request: gr.Request,
+) -> Iterator[list[Any]]:  # fmt: skip
+    owner = owner_of(studio.settings, request)
+    variant = Variant(model or "auto", splitting=splitting)
+    turn: AskedTurn | None = None
+    for event in studio.documents.asking(
+        owner, session_id, question or "", tuple(chosen), pages or "", variant
+    ):
+        if isinstance(event, AskedTurn):
+            turn = event
+        else:
+            waiting: list[Any] = [gr.skip()] * (OUTPUTS + 1)
+            waiting[NOTICE] = status_html(event, None)
+            yield waiting
+    assert turn is not None
     view = _at(view_of(session_id, chosen, viewed), turn, 0)
     if any(document.waiting for document in studio.documents.documents(owner, session_id)):
         view = replace(view, notice=status_html(SO_FAR, None))
-    return [*render(studio, owner, view), ""]
+    yield [*render(studio, owner, view), ""]
 
 
 def _at(view: View, turn: AskedTurn, citation: int) -> View:
