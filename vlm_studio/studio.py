@@ -35,6 +35,7 @@ from vlm_studio.store.adapter_store import AdapterStore
 from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
 from vlm_studio.store.chat_store import ChatStore
+from vlm_studio.store.comparison_store import ComparisonStore
 from vlm_studio.store.database import Database
 from vlm_studio.store.document_store import DocumentStore
 from vlm_studio.store.evidence_files import read_pack, write_pack
@@ -51,7 +52,10 @@ from vlm_studio.tasks.ask_pdf import PageReader
 from vlm_studio.tasks.chat import Chats
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_find import find_on_images
-from vlm_studio.tasks.compare import Comparing, by_layer, lessons
+from vlm_studio.tasks.compare import Comparing
+from vlm_studio.tasks.compare_keep import Comparisons
+from vlm_studio.tasks.compare_lessons import by_layer, lessons
+from vlm_studio.tasks.compare_sides import ModelBench, ReaderBench
 from vlm_studio.tasks.documents_index import Indexer
 from vlm_studio.tasks.documents_phrase import Phraser
 from vlm_studio.tasks.documents_rank import Similar
@@ -80,6 +84,13 @@ def lazily(module: str, name: str) -> Callable[..., Any]:
         return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
     return call
+
+
+def tracer_of(engine: Engine) -> Any:
+    """What looks into `engine`; a server of ours does it itself."""
+    if hasattr(engine, "trace"):
+        return engine
+    return lazily("vlm_studio.trace.tracer", "EngineTracer")(engine, ALPHABET)
 
 
 class Studio:
@@ -239,7 +250,9 @@ class Studio:
         )
         made.contents["chat"] = lambda owner, session_id: self.chats.entries(owner, session_id)
         made.contents["documents"] = lambda owner, session_id: self.documents.entries(owner, session_id)
+        made.contents["compare"] = lambda owner, session_id: self.comparisons.entries(owner, session_id)
         made.checks["chat"] = lambda owner, session_id: self.chats.verify(owner, session_id)
+        made.checks["compare"] = lambda owner, session_id: self.comparisons.verify(owner, session_id)
         return made
 
     @cached_property
@@ -315,8 +328,21 @@ class Studio:
 
     @cached_property
     def comparing(self) -> Comparing:
-        """On nano, whose frozen and LoRA adapters ship with the app."""
-        return Comparing(lambda: self.models.engine(Variant("idefics2-nano")), lambda: self.shipped_adapters)
+        """On nano: its frozen and LoRA adapters ship with the app, its line reader wears those of hands."""
+        nano = Variant("idefics2-nano")
+        model = ModelBench(lambda: self.engine_of(nano), lambda: tracer_of(self.engine_of(nano)))
+        reader = ReaderBench(lambda worn: self.adapters.worn(worn.adapter, worn.adapter_scale))
+        return Comparing(
+            lambda: self.card_of(nano),
+            {"model": model, "reader": reader},
+            lambda: self.shipped_adapters,
+            lambda owner: self.adapters.signed(owner),
+        )
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        rows = ComparisonStore(self.database, self.session_store, self.index)
+        return Comparisons(self.session_store, rows, self.blobs, self.settings.limits)
 
     @cached_property
     def nano_parameters(self) -> int:
@@ -351,10 +377,7 @@ class Studio:
 
     @cached_property
     def tracer(self) -> Any:
-        """What looks into `engine`; a server of ours does it itself."""
-        if hasattr(self.engine, "trace"):
-            return self.engine
-        return lazily("vlm_studio.trace.tracer", "EngineTracer")(self.engine, ALPHABET)
+        return tracer_of(self.engine)
 
     @cached_property
     def metrics(self) -> Any:

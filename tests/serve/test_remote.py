@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI, Request
@@ -163,8 +164,6 @@ class Flaky:
     """Passes requests on to a Service's API, and breaks the first `breaks` streams after some bytes."""
 
     def __init__(self, url: str, breaks: int, after: int) -> None:
-        import httpx
-
         self.app = FastAPI()
         self.left, self.tries = breaks, 0
 
@@ -200,6 +199,34 @@ def test_a_stream_that_breaks_goes_on_without_a_word_twice(
     assert [e.text for e in events if isinstance(e, TokenEvent)] == ["The ", "cat ", "sat", "."]
     assert any(isinstance(e, StatusEvent) and "Trying again" in e.message for e in events)
     assert flaky.tries == 3 and len(engine.asks) == 1
+
+
+def test_a_replica_that_dies_under_a_look_is_asked_again(
+    serve: Serve, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlm_studio.model.remote._pause", lambda seconds, cancel: None)
+    url, proxy, seen = serve(service), FastAPI(), list[str | None]()
+
+    @proxy.get("/v1/models")
+    def models() -> Response:
+        return JSONResponse(httpx.get(f"{url}/v1/models").json())
+
+    @proxy.post("/v1/logprobs")
+    async def logprobs(request: Request) -> Response:
+        seen.append(request.headers.get("serve_multiplexed_model_id"))
+        if len(seen) == 1:
+            return Response("Internal Server Error", 500)
+        async with httpx.AsyncClient() as client:
+            kind = {"Content-Type": "application/json"}
+            got = await client.post(f"{url}/v1/logprobs", content=await request.body(), headers=kind)
+            return JSONResponse(got.json())
+
+    running = Running(proxy)
+    try:
+        found = RemoteEngine(f"{running.url}/v1").logprobs(ASK, IMAGES, [3])
+    finally:
+        running.stop()
+    assert np.allclose(found, [-0.3]) and seen == ["reading", "reading"]
 
 
 def foreign(lines: list[str]) -> FastAPI:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -34,11 +35,14 @@ class Log:
     async def claim(self, key: str, fingerprint: str) -> tuple[str, str, Sequence[EngineEvent]]:
         return self.answers.claim(key, fingerprint)
 
-    async def renew(self, key: str) -> None:
-        self.answers.renew(key)
+    async def renew(self, key: str, fingerprint: str) -> bool:
+        return self.answers.renew(key, fingerprint)
 
-    async def finish(self, key: str, events: Sequence[EngineEvent]) -> None:
-        self.answers.finish(key, events)
+    async def stop(self, key: str) -> bool:
+        return self.answers.stop(key)
+
+    async def finish(self, key: str, fingerprint: str, events: Sequence[EngineEvent]) -> None:
+        self.answers.finish(key, fingerprint, events)
 
     async def release(self, key: str) -> None:
         self.answers.release(key)
@@ -49,16 +53,24 @@ def test_a_claim_lives_as_long_as_it_is_renewed() -> None:
     answers = SharedAnswers(clock)
     assert answers.claim("k", "f")[0] == "new"
     clock.now += LEASE_SECONDS - 1
-    answers.renew("k")
+    assert answers.renew("k", "f")
     clock.now += LEASE_SECONDS - 1
     assert answers.claim("k", "f")[0] == "running"
     clock.now += 2
     assert answers.claim("k", "f")[0] == "new"
-    answers.finish("k", [DONE])
+    answers.finish("k", "f", [DONE])
     assert answers.claim("k", "other") == ("done", "f", (DONE,))
     answers.release("k")
     assert answers.claim("k", "f")[0] == "done"
     assert answers.counts() == {"claimed": 2, "finished": 1, "repeated": 3}
+
+
+def test_a_log_that_started_anew_learns_what_still_runs() -> None:
+    answers = SharedAnswers(Clock())
+    assert answers.renew("k", "f") and answers.claim("k", "f")[0] == "running"
+    answers = SharedAnswers(Clock())
+    answers.finish("k", "f", [DONE])
+    assert answers.claim("k", "f") == ("done", "f", (DONE,))
 
 
 class Work:
@@ -111,6 +123,27 @@ def test_while_one_answers_the_other_says_come_back() -> None:
         with pytest.raises(Busy):
             await Calls(4, shared=log).begin("k", "f", work)
         assert work.times == 0
+
+    played(scene())
+
+
+def test_stop_reaches_the_replica_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlm_studio.serve.calls.RENEW_SECONDS", 0.01)
+
+    def endless(cancel: CancelToken) -> Iterator[EngineEvent]:
+        yield DONE.answer.tokens[0]
+        while not cancel.cancelled:
+            pass
+        yield replace(DONE, answer=replace(DONE.answer, finish_reason="cancelled"))
+
+    async def scene() -> None:
+        log = Log(SharedAnswers())
+        answering, other = Calls(4, shared=log), Calls(4, shared=log)
+        call, _ = await answering.begin("k", "f", endless)
+        assert await other.stop("k") and not await other.stop("unknown")
+        assert [event async for event in call.follow()][-1] != DONE
+        await settled()
+        assert log.answers.claim("k", "f")[0] == "new"
 
     played(scene())
 

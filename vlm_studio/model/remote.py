@@ -124,7 +124,9 @@ class RemoteEngine:
         for start in range(0, len(strips), BATCH):
             cancel.raise_if_cancelled()
             body = wire.read_body(strips[start : start + BATCH], told.model, chosen)
-            found = self._patiently(cancel, lambda body=body: self.server.post("/read", body, new_id()))
+            found = self._patiently(
+                cancel, lambda body=body: self.server.post("/read", body, new_id(), chosen.adapter or "")
+            )
             yield from wire.readings(found, told.model)
 
     def _forced(
@@ -133,7 +135,10 @@ class RemoteEngine:
         told = self._ours("look into its model")
         body = wire.request_body(ask, images, told.model, ours=True)
         body |= {"continuation": list(continuation), **more}
-        found: dict[str, Any] = self._patiently(CancelToken(), lambda: self.server.post(path, body, new_id()))
+        adapter = ask.variant.adapter or ""
+        found: dict[str, Any] = self._patiently(
+            CancelToken(), lambda: self.server.post(path, body, new_id(), adapter)
+        )
         return found
 
     def _ours(self, what: str) -> _Told:

@@ -65,9 +65,9 @@ class Server:
         except Again as again:
             raise again.error() from again
 
-    def post(self, path: str, body: Mapping[str, Any], key: str) -> dict[str, Any]:
+    def post(self, path: str, body: Mapping[str, Any], key: str, adapter: str = "") -> dict[str, Any]:
         try:
-            return self._value(self._client.post(path, json=body, headers={"Idempotency-Key": key}))
+            return self._value(self._client.post(path, json=body, headers=_headers(key, adapter)))
         except httpx.HTTPError as error:
             raise self._gone() from error
 
@@ -82,12 +82,8 @@ class Server:
         self, path: str, body: Mapping[str, Any], key: str, adapter: str = ""
     ) -> Iterator[dict[str, Any] | str]:
         """Values of the events; a comment comes as a text. Ends where the server ends it."""
-        headers = {"Idempotency-Key": key}
-        if adapter:
-            # Ray Serve sends it to a replica that has the adapter in use already.
-            headers["serve_multiplexed_model_id"] = adapter
         try:
-            with self._client.stream("POST", path, json=body, headers=headers) as response:
+            with self._client.stream("POST", path, json=body, headers=_headers(key, adapter)) as response:
                 if response.status_code != 200:
                     response.read()
                     self._require_good(response)
@@ -131,7 +127,8 @@ class Server:
             raise ModelUnavailable(
                 f"The model server at {self.name} refuses the API key.", "Set VLM_STUDIO_ENGINE_API_KEY."
             )
-        if status in {408, 409, 429, 502, 503, 504}:
+        # A proxy whose server died under the request says 500 in words of its own.
+        if status in {408, 409, 429, 502, 503, 504} or (status == 500 and not error):
             raise Again(f"The model server at {self.name} is busy or starting.")
         raise _translated(status, error if isinstance(error, dict) else {})
 
@@ -142,6 +139,11 @@ class Server:
         return GenerationFailed(
             f"The answer of {self.name} is not that of a chat-completions server.", "Check the address."
         )
+
+
+def _headers(key: str, adapter: str) -> dict[str, str]:
+    # Ray Serve sends a request to a replica that has the adapter in use already.
+    return {"Idempotency-Key": key} | ({"serve_multiplexed_model_id": adapter} if adapter else {})
 
 
 def _lines(response: httpx.Response) -> Iterator[str]:

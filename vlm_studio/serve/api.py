@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -36,8 +37,11 @@ KEEP_ALIVE_SECONDS = 5.0
 Handler = Callable[[Request, str], Awaitable[Response]]
 
 
-def build_api(service: Service, access: Access, settings: Settings) -> FastAPI:
-    """Routes under /v1, /healthz and /metrics. Without keys only the host names of `settings` are answered."""
+def build_api(
+    service: Service, access: Access, settings: Settings, more: Mapping[str, Handler] = MappingProxyType({})
+) -> FastAPI:
+    """Routes under /v1, /healthz and /metrics, and `more` to GET. Without keys only the host names of `settings`
+    are answered."""
     api = FastAPI(title="VLM Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
 
     async def health(request: Request) -> Response:
@@ -64,21 +68,24 @@ def build_api(service: Service, access: Access, settings: Settings) -> FastAPI:
 
     async def stop(request: Request, client: str) -> Response:
         key = request.headers.get("idempotency-key", "")[:200]
-        return JSONResponse({"object": "stopped", "stopped": service.calls.stop(f"{client}/{key}")})
+        return JSONResponse({"object": "stopped", "stopped": await service.calls.stop(f"{client}/{key}")})
 
     async def logprobs(request: Request, client: str) -> Response:
         body, parsed = await _parsed(service, request, client)
+        await service.ready(parsed.ask.variant)
         found = await run_in_threadpool(service.logprobs, parsed, _continuation(body))
         return JSONResponse({"object": "logprobs", "model": parsed.model, "logprobs": found})
 
     async def inspect(request: Request, client: str) -> Response:
         body, parsed = await _parsed(service, request, client)
         tokens = token_list(body, "tokens")
+        await service.ready(parsed.ask.variant)
         trace = await run_in_threadpool(service.inspect, parsed, _continuation(body), tokens)
         return JSONResponse({"object": "trace", "model": parsed.model, "trace": trace})
 
     async def read(request: Request, client: str) -> Response:
         parsed = await run_in_threadpool(service.parse_strips, await request.body())
+        await service.ready(parsed.variant)
         return JSONResponse({"object": "readings", "readings": await run_in_threadpool(service.read, parsed)})
 
     async def metrics(request: Request, client: str) -> Response:
@@ -92,6 +99,8 @@ def build_api(service: Service, access: Access, settings: Settings) -> FastAPI:
     _add(api, service, access, "POST", "/v1/logprobs", logprobs)
     _add(api, service, access, "POST", "/v1/inspect", inspect)
     _add(api, service, access, "POST", "/v1/read", read)
+    for path, handler in more.items():
+        _add(api, service, access, "GET", path, handler)
     api.add_exception_handler(HTTPException, _unknown)
     api.add_middleware(BodyLimit, limit=BODY_BYTES, seconds=BODY_SECONDS)
     if access.open:

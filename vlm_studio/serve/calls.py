@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 KEPT = 512
 """Answers kept by their key; the oldest go first."""
 START_SECONDS = 5.0
+RENEW_SECONDS = 1.0
+"""How often a replica says that a call still runs, and learns that it was stopped through another one."""
 GRACE_SECONDS = 10.0
 """A call with a key goes on so long without its caller, who may be about to try again."""
 
@@ -141,9 +143,13 @@ class SharedLog(Protocol):
         """(``new``, ``running`` or ``done``; the fingerprint it was begun with; the events if done)."""
         ...
 
-    async def renew(self, key: str) -> None: ...
+    async def renew(self, key: str, fingerprint: str) -> bool:
+        """False where its caller had it stopped through another replica."""
+        ...
 
-    async def finish(self, key: str, events: Sequence[EngineEvent]) -> None: ...
+    async def stop(self, key: str) -> bool: ...
+
+    async def finish(self, key: str, fingerprint: str, events: Sequence[EngineEvent]) -> None: ...
 
     async def release(self, key: str) -> None: ...
 
@@ -179,11 +185,11 @@ class Calls:
         call.start(work, self.running.discard)
         return call, True
 
-    def stop(self, key: str) -> bool:
-        """Stop the call of a key, at its caller's own wish; whether there was one running."""
+    async def stop(self, key: str) -> bool:
+        """Stop the call of a key, at its caller's own wish; whether there was one running, here or elsewhere."""
         call = self._by_key.get(key)
         if call is None or call.ended:
-            return False
+            return self.shared is not None and await self.shared.stop(key)
         call.cancel.cancel()
         return True
 
@@ -220,12 +226,13 @@ class Calls:
 
     async def _see_out(self, key: str, call: Call) -> None:
         """Keeps the claim alive while the call runs, then hands its answer over."""
-        while not await call.ended_within(3.0):
-            if self.shared is not None:
-                await self.shared.renew(key)
+        shared, mark = self.shared, call.fingerprint
+        while not await call.ended_within(RENEW_SECONDS):
+            if shared is not None and not await shared.renew(key, mark):
+                call.cancel.cancel()
         good = call.error is None and not call.cancel.cancelled
-        if self.shared is not None:
-            await (self.shared.finish(key, call.events) if good else self.shared.release(key))
+        if shared is not None:
+            await (shared.finish(key, mark, call.events) if good else shared.release(key))
         asyncio.get_running_loop().call_later(self.keep if good else 0, self._forget, key, call)
 
     def _forget(self, key: str, call: Call) -> None:

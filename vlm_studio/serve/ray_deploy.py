@@ -6,7 +6,6 @@ idempotency key: a request whose replica died is asked again by the client and a
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -17,7 +16,8 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 from ray import serve
 
 from vlm_studio.core.answers import EngineEvent
@@ -30,6 +30,7 @@ from vlm_studio.serve.api import build_api
 from vlm_studio.serve.calls import Calls
 from vlm_studio.serve.service import CAPACITY, Service
 from vlm_studio.serve.shared_answers import SharedAnswers
+from vlm_studio.studio import tracer_of
 
 APP = "vlm-studio"
 ANSWERS = "vlm-studio-answers"
@@ -41,19 +42,26 @@ class RayAnswers:
 
     def __init__(self) -> None:
         actor = ray.remote(SharedAnswers)
+        # It comes back by itself, empty; a call that met it dead is made again by Ray.
         self._actor = actor.options(
-            name=ANSWERS, namespace=APP, get_if_exists=True, lifetime="detached", num_cpus=0, max_restarts=-1
-        ).remote()
+            name=ANSWERS, namespace=APP, get_if_exists=True, lifetime="detached", num_cpus=0,
+            max_restarts=-1, max_task_retries=-1,
+        ).remote()  # fmt: skip
 
     async def claim(self, key: str, fingerprint: str) -> tuple[str, str, Sequence[EngineEvent]]:
         found: tuple[str, str, Sequence[EngineEvent]] = await self._actor.claim.remote(key, fingerprint)
         return found
 
-    async def renew(self, key: str) -> None:
-        await self._actor.renew.remote(key)
+    async def renew(self, key: str, fingerprint: str) -> bool:
+        wanted: bool = await self._actor.renew.remote(key, fingerprint)
+        return wanted
 
-    async def finish(self, key: str, events: Sequence[EngineEvent]) -> None:
-        await self._actor.finish.remote(key, list(events))
+    async def stop(self, key: str) -> bool:
+        found: bool = await self._actor.stop.remote(key)
+        return found
+
+    async def finish(self, key: str, fingerprint: str, events: Sequence[EngineEvent]) -> None:
+        await self._actor.finish.remote(key, fingerprint, list(events))
 
     async def release(self, key: str) -> None:
         await self._actor.release.remote(key)
@@ -79,29 +87,33 @@ class Model:
     def __init__(self) -> None:
         settings = Settings.from_env(os.environ)
         shipped = settings.assets_dir / "nano" / "adapters"
+        # Loaded before the replica counts as healthy.
         engine = EngineShelf(
             settings, lambda loaded: AdapterShelf(loaded.model, lambda n: read_folder(shipped / n))
         ).default
         names = tuple(sorted(path.parent.name for path in shipped.glob("*/adapter_config.json")))
-        # Loaded before the replica counts as healthy.
-        self._settings = settings
+        self._settings, self._answers = settings, RayAnswers()
         self._service = Service(
             engine=engine,
             limits=settings.limits,
             adapters=lambda: names if engine.card.name == "idefics2-nano" else (),
-            calls=Calls(CAPACITY, shared=RayAnswers()),
+            tracer=tracer_of(engine),
+            calls=Calls(CAPACITY, shared=self._answers),
             prepare=self.adapter,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        api = build_api(self._service, Access(self._settings.api_keys), self._settings)
+        access = Access(self._settings.api_keys)
+        return build_api(self._service, access, self._settings, {"/replica": self.about})
 
-        @api.get("/replica")
-        async def replica() -> dict[str, Any]:
-            context = serve.get_replica_context()
-            return {"replica": context.replica_id.unique_id, "pid": os.getpid()}
-
-        return api
+    async def about(self, request: Request, client: str) -> Response:
+        """Which replica this is, what it works on, and what all of them together have answered."""
+        return JSONResponse({
+            "replica": serve.get_replica_context().replica_id.unique_id,
+            "pid": os.getpid(),
+            "running": len(self._service.calls.running),
+            "answers": await self._answers.counts(),
+        })  # fmt: skip
 
     @serve.multiplexed(max_num_models_per_replica=ADAPTERS_IN_USE)
     async def adapter(self, name: str) -> str:
@@ -133,21 +145,17 @@ def build(args: dict[str, Any] | None = None) -> serve.Application:
 
 def run_until_stopped(host: str, port: int, replicas: int) -> int:
     """Start (or join) Ray, serve until SIGINT or SIGTERM, then drain."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     if "RAY_ADDRESS" in os.environ:
         ray.init(namespace=APP)
     else:
         ray.init(namespace=APP, include_dashboard=False, log_to_driver=True)
     serve.start(http_options={"host": host, "port": port, "location": "EveryNode"})
     serve.run(build({"replicas": replicas}), name=APP, route_prefix="/")
+    stop = threading.Event()
+    # Only now: Ray puts handlers of its own in when it starts.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     stop.wait()
     serve.shutdown()
     ray.shutdown()
     return 0
-
-
-def answer_counts() -> dict[str, int]:
-    """What the shared actor has counted, for whoever measures. Ray has to be running."""
-    return asyncio.run(RayAnswers().counts())

@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from vlm_studio.core.answers import Answer, DoneEvent, EngineEvent, StatusEvent
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.conversation import Ask
+from vlm_studio.core.conversation import Ask, Variant
 from vlm_studio.core.errors import Cancelled, GenerationFailed, InvalidRequest, TraceUnavailable
 from vlm_studio.core.ports import Engine
 from vlm_studio.core.settings import Limits
@@ -51,7 +51,7 @@ class Service:
     calls: Calls = field(default_factory=lambda: Calls(CAPACITY))
     metrics: Metrics = field(default_factory=Metrics)
     prepare: Callable[[str], Awaitable[object]] | None = None
-    """Called with the name of a wanted adapter before a generation begins."""
+    """Called with the name of a wanted adapter before the model is used with it."""
     started: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -74,11 +74,15 @@ class Service:
         def work(cancel: CancelToken) -> Iterator[EngineEvent]:
             return self._counted(request, cancel)
 
-        if self.prepare is not None and request.ask.variant.adapter:
-            await self.prepare(request.ask.variant.adapter)
+        await self.ready(request.ask.variant)
         scoped = f"{client}/{key}" if key else ""
         call, _ = await self.calls.begin(scoped, hashlib.sha256(body).hexdigest(), work)
         return call
+
+    async def ready(self, variant: Variant) -> None:
+        """Says that an adapter is about to be used, to whoever wants to know."""
+        if self.prepare is not None and variant.adapter:
+            await self.prepare(variant.adapter)
 
     def _counted(self, request: ChatRequest, cancel: CancelToken) -> Iterator[EngineEvent]:
         # The engine is stopped by its caller or by a stop text; only the first is a cancelled call.

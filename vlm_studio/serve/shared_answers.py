@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from vlm_studio.core.answers import EngineEvent
 
 LEASE_SECONDS = 8.0
-"""A running claim is renewed every three seconds."""
+"""A running claim is renewed every second."""
 KEEP_SECONDS = 600.0
 KEPT = 4096
 
@@ -24,6 +24,7 @@ class _Entry:
     fingerprint: str
     until: float
     events: tuple[EngineEvent, ...] | None = None
+    stopped: bool = False
 
 
 class SharedAnswers:
@@ -45,14 +46,25 @@ class SharedAnswers:
         self._entries[key] = _Entry(fingerprint, self._clock() + LEASE_SECONDS)
         return "new", fingerprint, ()
 
-    def renew(self, key: str) -> None:
-        entry = self._entries.get(key)
-        if entry is not None and entry.events is None:
+    def renew(self, key: str, fingerprint: str) -> bool:
+        """False where the caller wants it no more. A claim that a restart forgot is there again."""
+        entry = self._entries.setdefault(key, _Entry(fingerprint, 0.0))
+        if entry.events is None:
             entry.until = self._clock() + LEASE_SECONDS
+        return not entry.stopped
 
-    def finish(self, key: str, events: Sequence[EngineEvent]) -> None:
+    def stop(self, key: str) -> bool:
+        """The caller wants it no more; whether it was running. Its replica learns so when it renews."""
+        self._forget()
         entry = self._entries.get(key)
-        if entry is not None and entry.events is None:
+        if entry is None or entry.events is not None:
+            return False
+        entry.stopped = True
+        return True
+
+    def finish(self, key: str, fingerprint: str, events: Sequence[EngineEvent]) -> None:
+        entry = self._entries.setdefault(key, _Entry(fingerprint, 0.0))
+        if entry.events is None:
             self.finished += 1
             entry.events, entry.until = tuple(events), self._clock() + KEEP_SECONDS
 
