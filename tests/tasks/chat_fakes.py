@@ -117,7 +117,7 @@ class Desk:
         files = [(f"{n}.png", png(page_image(count, width=300 + n))) for n, count in enumerate(lines)]
         done = self.chats.attach(owner, session_id, files)
         assert not done.problems
-        return done.session_id, list(done.images)
+        return done.session_id, list(done.kept)
 
 
 def options(**params: Any) -> Options:

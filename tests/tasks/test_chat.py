@@ -209,16 +209,16 @@ def test_waiting_images_can_be_taken_back_and_sent_ones_stay(desk: Desk) -> None
     with pytest.raises(NotFound):
         desk.chats.detach(OWNER, session_id, 1)
     again = desk.chats.attach(OWNER, session_id, [("0.png", png(page_image(1, width=300)))])
-    assert [i.number for i in again.images] == [1] and again.images[0].waiting
+    assert [i.number for i in again.kept] == [1] and again.kept[0].waiting
     desk.chats.detach(OWNER, session_id, 1)
     assert len(desk.chats.images(OWNER, session_id)) == 1  # a turn holds it
     third = desk.chats.attach(OWNER, session_id, [("9.png", png(page_image(3, width=390)))])
-    assert third.images[0].number == 2
+    assert third.kept[0].number == 2
 
 
 def test_bad_files_do_not_stop_good_ones(desk: Desk) -> None:
     done = desk.chats.attach(OWNER, "", [("a.txt", b"words"), ("b.png", png(page_image(1)))])
-    assert len(done.images) == 1 and len(done.problems) == 1 and "a.txt" in done.problems[0]
+    assert len(done.kept) == 1 and len(done.problems) == 1 and "a.txt" in done.problems[0]
     with pytest.raises(InvalidRequest):
         desk.chats.attach(OWNER, "", [("a.png", b"")] * 99)
     assert desk.chats.attach(OWNER, "", [("a.txt", b"words")]).session_id == ""

@@ -37,7 +37,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 def added(studio: Studio, *files: tuple[str, bytes], session: str = "", password: str = "") -> str:
     taken = studio.documents.add_files(OWNER, session, files, password)
-    assert taken.problems == () and taken.documents == len(files)
+    assert taken.problems == () and len(taken.kept) == len(files)
     studio.documents.settle(OWNER, taken.session_id, SECONDS)
     return taken.session_id
 
@@ -130,7 +130,7 @@ def test_pages_without_good_text_are_read_and_their_boxes_are_points(studio: Stu
 def test_an_encrypted_pdf_wants_its_password_once(studio: Studio) -> None:
     locked = encrypted(LEASE, "secret")
     taken = studio.documents.add_files(OWNER, "", [("lease.pdf", locked)])
-    assert taken.wants_password and taken.documents == 0 and taken.session_id == ""
+    assert taken.wants_password and taken.kept == () and taken.session_id == ""
     session = added(studio, ("lease.pdf", locked), password="secret")
     (document,) = studio.documents.documents(OWNER, session)
     assert document.done == 2 and studio.documents.image(OWNER, document.id, 1).size[0] > 500
@@ -152,7 +152,7 @@ def test_a_long_document_opens_at_once_and_holds_up_nobody(
 
 def test_a_bad_file_stops_no_other_and_nothing_is_asked_of_nothing(studio: Studio) -> None:
     taken = studio.documents.add_files(OWNER, "", [("bad.pdf", b"%PDF-1.7 rubbish"), ("lease.pdf", LEASE)])
-    assert taken.documents == 1 and len(taken.problems) == 1 and "bad.pdf" in taken.problems[0]
+    assert len(taken.kept) == 1 and len(taken.problems) == 1 and "bad.pdf" in taken.problems[0]
     empty = studio.session_store.create(OWNER, "documents", "Empty").id
     with pytest.raises(InvalidRequest):
         studio.documents.ask(OWNER, empty, "How much?")

@@ -101,10 +101,10 @@ def test_a_page_uploaded_twice_is_stored_once(tasks: TranscribeSessions, studio:
 def test_a_bad_file_does_not_stop_the_others(tasks: TranscribeSessions) -> None:
     files = [("empty.png", b""), file(1), ("text.jpg", b"no picture at all"), file(2, "b.png", 320)]
     taken = tasks.add_files(ME, "", files)
-    assert taken.pages == 2 and len(taken.problems) == 2 and not taken.wants_password
+    assert len(taken.kept) == 2 and len(taken.problems) == 2 and not taken.wants_password
     assert "empty.png" in taken.problems[0] and "text.jpg" in taken.problems[1]
     nothing = tasks.add_files(ME, "", [("empty.png", b"")])
-    assert (nothing.session_id, nothing.pages) == ("", 0), "no session is made for nothing"
+    assert (nothing.session_id, nothing.kept) == ("", ()), "no session is made for nothing"
     with pytest.raises(InvalidRequest, match="17 files"):
         tasks.add_files(ME, "", [file(1)] * 17)
 
@@ -297,7 +297,7 @@ def test_a_full_disk_while_files_are_taken_is_said(
 
     monkeypatch.setattr(studio.blobs, "put", full)
     taken = tasks.add_files(ME, session_id, [file(2, "b.png", 320)])
-    assert taken.pages == 0 and taken.problems == (
+    assert taken.kept == () and taken.problems == (
         "The disk is full, so nothing was saved. Free some space and try again.",
     )
     assert texts(tasks, page) == ["a 1"] and len(tasks.pages(ME, session_id)) == 1

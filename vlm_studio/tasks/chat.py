@@ -27,6 +27,7 @@ from vlm_studio.ingest.images import open_image
 from vlm_studio.ingest.upload import open_pages
 from vlm_studio.tasks.chat_answer import Answerer, Composed, Context, Options, Said, Told
 from vlm_studio.tasks.chat_markers import parts_of, written
+from vlm_studio.tasks.intake import Taken, take_files
 from vlm_studio.tasks.live import LiveRun, LiveRuns
 from vlm_studio.tasks.sessions_document import Entry
 
@@ -68,16 +69,6 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
-    """What became of the files of one upload."""
-
-    session_id: str
-    images: tuple[ChatImage, ...]
-    problems: tuple[str, ...]
-    """A sentence for each file that could not be used."""
-
-
-@dataclass(frozen=True, slots=True)
 class Kept:
     """The answer has ended and is stored."""
 
@@ -102,31 +93,22 @@ class Chats:
     def create(self, owner: str, title: str = UNTITLED) -> Session:
         return self.sessions.create(owner, "chat", title)
 
-    def attach(self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]]) -> Attached:
+    def attach(self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]]) -> Taken[ChatImage]:
         """Images, and pages of PDFs, for the next message (in a new chat where `session_id` is empty).
 
-        A file that cannot be used does not stop the others. Raises NotFound, InvalidRequest for too many.
+        Raises NotFound, InvalidRequest for too many.
         """
-        if len(files) > self.limits.upload_files:
-            raise InvalidRequest(
-                f"{len(files)} files at once are too many.", f"Send up to {self.limits.upload_files}."
-            )
-        problems: list[str] = []
-        added: list[ChatImage] = []
-        for name, data in files:
-            try:
-                for page in open_pages(data, name, self.limits):
-                    session_id = session_id or self.create(owner).id
-                    self._require_room(owner, session_id)
-                    sha256 = self.blobs.put(page.encoded, page.mime)
-                    label = name if page.page.dpi is None else f"{name}, page {page.page.index + 1}"
-                    image = ChatImage(0, sha256, label, page.page.width_px, page.page.height_px)
-                    added.append(self.rows.add_image(owner, session_id, image))
-            except NotFound:
-                raise
-            except StudioError as problem:
-                problems.append(str(problem))
-        return Attached(session_id, tuple(added), tuple(problems))
+
+        def keep(session_id: str, name: str, data: bytes) -> Iterator[tuple[str, ChatImage]]:
+            for page in open_pages(data, name, self.limits):
+                session_id = session_id or self.create(owner).id
+                self._require_room(owner, session_id)
+                sha256 = self.blobs.put(page.encoded, page.mime)
+                label = name if page.page.dpi is None else f"{name}, page {page.page.index + 1}"
+                image = ChatImage(0, sha256, label, page.page.width_px, page.page.height_px)
+                yield session_id, self.rows.add_image(owner, session_id, image)
+
+        return take_files(session_id, files, self.limits, keep)
 
     def attach_region(self, owner: str, session_id: str, number: int, region: Box) -> ChatImage:
         """A part of an image as an image of its own. Raises InvalidRequest where it is too small."""

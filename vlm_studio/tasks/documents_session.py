@@ -19,7 +19,7 @@ from vlm_studio.core.asked import AskedTurn, KeptDocument
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import TextPart, Variant
 from vlm_studio.core.documents import Asset
-from vlm_studio.core.errors import InvalidRequest, NotFound, PasswordNeeded, StudioError
+from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.core.ids import new_id, utc_now
 from vlm_studio.core.passages import PageText
 from vlm_studio.core.sessions import JobState, Session, SessionKind
@@ -34,12 +34,13 @@ from vlm_studio.tasks.documents_question import understand
 from vlm_studio.tasks.documents_rank import Similar
 from vlm_studio.tasks.documents_scope import pages_of
 from vlm_studio.tasks.documents_stance import PageStance, stances
+from vlm_studio.tasks.intake import Taken, take_files
 from vlm_studio.tasks.sessions_document import Entry
 
 log = logging.getLogger(__name__)
 
-DISPLAY_DPI = 130.0
 AUTO = Variant("auto")
+DISPLAY_DPI = 130.0
 KEPT_SESSIONS, KEPT_IMAGES = 4, 24
 """Sessions whose passages, and pages whose pictures, stay in memory."""
 
@@ -65,17 +66,6 @@ class DocumentRows(Protocol):
 class Blobs(Protocol):
     def put(self, data: bytes, mime: str) -> str: ...
     def read(self, owner: str, sha256: str) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentsTaken:
-    """What became of the files of one upload."""
-
-    session_id: str
-    documents: int
-    problems: tuple[str, ...]
-    """A sentence for each file that could not be used."""
-    wants_password: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,33 +97,22 @@ class DocumentSessions:
 
     def add_files(
         self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]], password: str = ""
-    ) -> DocumentsTaken:
+    ) -> Taken[KeptDocument]:
         """Keep files in a session (a new one where `session_id` is empty) and begin to take them in.
 
-        Returns once they are opened; a file that cannot be used does not stop the others. Raises NotFound
-        for somebody else's session, InvalidRequest for too many files, StoreError.
+        Returns once they are opened. Raises NotFound for somebody else's session, InvalidRequest for too many
+        files, StoreError.
         """
-        if len(files) > self.limits.upload_files:
-            raise InvalidRequest(
-                f"{len(files)} files at once are too many.", f"Send up to {self.limits.upload_files}."
-            )
-        problems: list[str] = []
-        count, locked = 0, False
-        for name, data in files:
-            try:
-                asset, content, pages = self._opened(name, data, password)
-                self.blobs.put(content, asset.mime)
-                if not session_id:
-                    session_id = self.sessions.create(owner, "documents", asset.filename).id
-                self.store.add(owner, session_id, asset, pages)
-                count += 1
-            except NotFound:
-                raise
-            except StudioError as problem:
-                locked = locked or isinstance(problem, PasswordNeeded)
-                problems.append(str(problem))
+
+        def keep(session_id: str, name: str, data: bytes) -> Iterator[tuple[str, KeptDocument]]:
+            asset, content, pages = self._opened(name, data, password)
+            self.blobs.put(content, asset.mime)
+            session_id = session_id or self.sessions.create(owner, "documents", asset.filename).id
+            yield session_id, self.store.add(owner, session_id, asset, pages)
+
+        taken = take_files(session_id, files, self.limits, keep)
         self.indexer.start()
-        return DocumentsTaken(session_id, count, tuple(problems), locked)
+        return taken
 
     def _opened(self, name: str, data: bytes, password: str) -> tuple[Asset, bytes, int]:
         """The file as it is kept (an encrypted PDF unlocked) and how many pages it has."""
@@ -181,17 +160,6 @@ class DocumentSessions:
 
     def entries(self, owner: str, session_id: str) -> Iterator[Entry]:
         """Every question with its answer and the quotes it rests on, as a document has it."""
-        *_, turn = self.asking(owner, session_id, text, chosen, pages, variant)
-        assert isinstance(turn, AskedTurn)
-        return turn
-
-    def asking(
-        self, owner: str, session_id: str, text: str, chosen: Sequence[str], pages: str, variant: Variant
-    ) -> Iterator[str | AskedTurn]:
-        """As `ask`, with sentences on what is going on first: a large model may have to be loaded.
-
-        `variant`: who puts the answer into a sentence, where that model sees pages.
-        """
         for turn in self.store.turns(owner, session_id):
             yield Entry("You", (TextPart(turn.question),))
             quotes = [
@@ -212,6 +180,17 @@ class DocumentSessions:
         """Ask the documents of a session, or the `chosen` ones (ids), and keep question and answer.
 
         Raises InvalidRequest for an empty question, a bad page range, or while no page is taken in yet.
+        """
+        *_, turn = self.asking(owner, session_id, text, chosen, pages, variant)
+        assert isinstance(turn, AskedTurn)
+        return turn
+
+    def asking(
+        self, owner: str, session_id: str, text: str, chosen: Sequence[str], pages: str, variant: Variant
+    ) -> Iterator[str | AskedTurn]:
+        """As `ask`, with sentences on what is going on first: a large model may have to be loaded.
+
+        `variant`: who puts the answer into a sentence, where that model sees pages.
         """
         asked = self._ready(owner, session_id)
         search = self._completed(owner, session_id, text, asked)

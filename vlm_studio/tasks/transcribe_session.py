@@ -25,11 +25,12 @@ from vlm_studio.core.documents import (
     PageReading,
     ReadLine,
 )
-from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
+from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.sessions import KeptLine, KeptPage, Session, SessionKind
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.upload import make_asset, open_pages
 from vlm_studio.tasks.export import FilePage, export
+from vlm_studio.tasks.intake import Taken, take_files
 from vlm_studio.tasks.live import LiveRun, LiveRuns
 from vlm_studio.tasks.scoring import Score, difference, score
 from vlm_studio.tasks.transcribe import PageEvent, PageRead, Transcriber
@@ -67,17 +68,6 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FilesTaken:
-    """What became of the files of one upload."""
-
-    session_id: str
-    pages: int
-    problems: tuple[str, ...]
-    """A sentence for each file that could not be used."""
-    wants_password: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """One step of reading a session: `event` of page number `page` (0-based) of `total`."""
 
@@ -108,31 +98,20 @@ class TranscribeSessions:
 
     def add_files(
         self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]], password: str = ""
-    ) -> FilesTaken:
+    ) -> Taken[KeptPage]:
         """Keep the files' pages in a session (a new one where `session_id` is empty).
 
-        A file that cannot be used does not stop the others. Raises NotFound for somebody else's session,
-        InvalidRequest for too many files, StoreError.
+        Raises NotFound for somebody else's session, InvalidRequest for too many files, StoreError.
         """
-        if len(files) > self.limits.upload_files:
-            raise InvalidRequest(
-                f"{len(files)} files at once are too many.", f"Send up to {self.limits.upload_files}."
-            )
-        problems: list[str] = []
-        count, locked = 0, False
-        for name, data in files:
-            try:
-                asset = make_asset(data, name, self.limits)
-                pages = self._keep_pages(data, asset, password)
-                if not session_id:
-                    session_id = self.sessions.create(owner, "transcribe", asset.filename).id
-                count += len(self.sessions.add_asset(owner, session_id, asset, pages))
-            except NotFound:
-                raise
-            except StudioError as problem:
-                locked = locked or type(problem).__name__ == "PasswordNeeded"
-                problems.append(str(problem))
-        return FilesTaken(session_id, count, tuple(problems), locked)
+
+        def keep(session_id: str, name: str, data: bytes) -> Iterator[tuple[str, KeptPage]]:
+            asset = make_asset(data, name, self.limits)
+            pages = self._keep_pages(data, asset, password)
+            session_id = session_id or self.sessions.create(owner, "transcribe", asset.filename).id
+            for page in self.sessions.add_asset(owner, session_id, asset, pages):
+                yield session_id, page
+
+        return take_files(session_id, files, self.limits, keep)
 
     def _keep_pages(self, data: bytes, asset: Asset, password: str) -> list[Page]:
         pages = []

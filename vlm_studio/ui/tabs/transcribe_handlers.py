@@ -65,7 +65,7 @@ def read_files(
     given = [(Path(path).name, Path(path).read_bytes()) for path in files]
     taken = studio.transcriptions.add_files(owner, session_id, given, password)
     problems = " ".join(taken.problems)
-    if not taken.pages:
+    if not taken.kept:
         yield render(
             studio, owner,
             View(taken.session_id, status=status_html(problems, None, problem=True), password=taken.wants_password),
@@ -327,7 +327,7 @@ def api_transcribe(
     """Read images and PDFs. Returns what `transcribe --format json` prints."""
     owner = owner_of(studio.settings, request)
     taken = studio.transcriptions.add_files(owner, "", uploads_of(files))
-    if not taken.pages:
+    if not taken.kept:
         raise InvalidRequest(" ".join(taken.problems) or "No file was sent.", "Send images or PDFs.")
     for _ in studio.transcriptions.start(owner, taken.session_id, reader).follow():
         pass
