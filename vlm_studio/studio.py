@@ -31,6 +31,7 @@ from vlm_studio.core.ports import AdapterScope, Engine, ModelCard
 from vlm_studio.core.settings import PROJECT_ROOT, Settings
 from vlm_studio.model.card import read_card
 from vlm_studio.model.characters import ALPHABET
+from vlm_studio.model.pooled_files import POOLED, forget
 from vlm_studio.store.adapter_store import AdapterStore
 from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
@@ -67,7 +68,7 @@ from vlm_studio.tasks.inspect_look import Looking
 from vlm_studio.tasks.live import LiveRuns
 from vlm_studio.tasks.models import Models
 from vlm_studio.tasks.sessions import Sessions
-from vlm_studio.tasks.transcribe import LateFinder, Transcriber
+from vlm_studio.tasks.transcribe import LARGE_READER, EngineReader, LateFinder, Transcriber
 from vlm_studio.tasks.transcribe_session import TranscribeSessions
 from vlm_studio.tasks.visitors import Visitors
 
@@ -107,6 +108,7 @@ class Studio:
         self.adapter_store = AdapterStore(self.database, self.session_store, self.blobs)
         self.document_store = DocumentStore(self.database, self.session_store, self.index)
         self.live = LiveRuns()
+        self.session_store.removed = self._forget_pooled
         self.visitors = Visitors(VisitorStore(self.database, self.blobs))
         if settings.demo:
             self.session_store.admit = self.visitors.admit
@@ -122,6 +124,9 @@ class Studio:
             reader = lazily("vlm_studio.reading.merge", "seconded")
             words = self.settings.assets_dir / "words" / "words.tsv.gz"
             readers["nano"] = lambda: reader("nano", recogniser(nano), words)
+        if not self.models.only_nano and not self.models.is_remote:
+            large = Variant("idefics2-8b", splitting="off")
+            readers[LARGE_READER] = lambda: EngineReader(LARGE_READER, self.models.engine, large)
         return Transcriber(finder, readers, self.choose_reader, lambda name: self.adapters.reader(name))
 
     @cached_property
@@ -320,6 +325,12 @@ class Studio:
         """The `EngineShelf`: every model that can be chosen, each loaded at its first use."""
         return lazily("vlm_studio.model.shelf", "EngineShelf")(self.settings, self._adapters_of)
 
+    def _forget_pooled(self) -> None:
+        """What a model made from images that went goes too, whether a model was loaded since or not."""
+        if "engines" in self.__dict__:
+            self.engines.forget(self.blobs.shown)
+        forget(self.settings.data_dir / POOLED, self.blobs.shown)
+
     @property
     def shipped_adapters(self) -> tuple[str, ...]:
         """Adapters of nano that come with the app."""
@@ -330,10 +341,10 @@ class Studio:
     def comparing(self) -> Comparing:
         """On nano: its frozen and LoRA adapters ship with the app, its line reader wears those of hands."""
         nano = Variant("idefics2-nano")
-        model = ModelBench(lambda: self.engine_of(nano), lambda: tracer_of(self.engine_of(nano)))
+        model = ModelBench(lambda: self.models.engine(nano), lambda: tracer_of(self.models.engine(nano)))
         reader = ReaderBench(lambda worn: self.adapters.worn(worn.adapter, worn.adapter_scale))
         return Comparing(
-            lambda: self.card_of(nano),
+            lambda: self.models.card(nano),
             {"model": model, "reader": reader},
             lambda: self.shipped_adapters,
             lambda owner: self.adapters.signed(owner),

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import DynamicCache
+
+from vlm_studio.model.pooled_files import SUFFIX, forget, image_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ Key = tuple[int, str, int]
 class PooledCache:
     """Pooled tokens (tokens, hidden) of crops, in memory and, where a folder is given, on disk. Thread-safe.
 
-    Keys are hex digests of all that the tokens depend on. The least recently used go first, in both places.
+    Keys are `pooled_files.file_key`s. The least recently used go first, in both places.
     """
 
     def __init__(self, limit_bytes: int, folder: Path | None = None, disk_limit_bytes: int = 1024**3) -> None:
@@ -53,6 +55,15 @@ class PooledCache:
         self._remember(key, kept)
         self._to_disk(key, kept)
 
+    def forget(self, shown: Callable[[Iterable[str]], set[str]]) -> None:
+        """Let go, here and on disk, of what was made from images that nobody has any more: see `pooled_files`."""
+        with self._lock:
+            kept = shown({image_of(key) for key in self._rows})
+            for key in [key for key in self._rows if image_of(key) not in kept]:
+                self._held -= self._rows.pop(key).nbytes
+        if self.folder is not None:
+            forget(self.folder, shown)
+
     def clear(self) -> None:
         """Forget everything in memory; what is on disk stays true, since its keys say what it belongs to."""
         with self._lock:
@@ -71,7 +82,7 @@ class PooledCache:
     def _from_disk(self, key: str) -> Tensor | None:
         if self.folder is None:
             return None
-        path = self.folder / f"{key}.safetensors"
+        path = self.folder / f"{key}{SUFFIX}"
         try:
             row = load_file(path)["pooled"]
             os.utime(path)
@@ -91,7 +102,7 @@ class PooledCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file({"pooled": row.cpu().contiguous()}, half)
-            half.replace(self.folder / f"{key}.safetensors")
+            half.replace(self.folder / f"{key}{SUFFIX}")
             self._trim()
         except OSError:
             # A full disk costs speed, not the answer.
@@ -101,7 +112,7 @@ class PooledCache:
 
     def _trim(self) -> None:
         assert self.folder is not None
-        found = [(p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.safetensors")]
+        found = [(p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob(f"*{SUFFIX}")]
         held = sum(size for _t, size, _p in found)
         for _time, size, path in sorted(found):
             if held <= self.disk_limit_bytes:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.model.cache import PooledCache
+from vlm_studio.model.pooled_files import file_key
 from vlm_studio.model.processor import FedCrop, Feeder, ModelInput, stacked
 
 BATCH = 8
@@ -27,10 +28,10 @@ class Pooled:
 
 
 def pooled_key(fed: FedCrop, made_by: str) -> str:
-    """Hex digest of all that a crop's pooled tokens depend on; `made_by` names weights, precision and adapter."""
+    """Names the image and all that a crop's pooled tokens depend on; `made_by`: weights, precision and adapter."""
     crop = fed.crop
     told = [made_by, crop.image_sha256, crop.kind, crop.box.as_list(3), crop.model_size_hw]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return file_key(crop.image_sha256, hashlib.sha256(json.dumps(told).encode()).hexdigest())
 
 
 class Encoder:

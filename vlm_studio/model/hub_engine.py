@@ -51,8 +51,9 @@ class HubEngine:
         return self._card
 
     @property
-    def in_memory(self) -> bool:
-        return self._loaded is not None
+    def loaded(self) -> LocalEngine | None:
+        """None while it is not in memory."""
+        return self._loaded
 
     def engine(self, tell: Tell = log.info, cancel: CancelToken | None = None) -> LocalEngine:
         """The loaded engine. Raises ModelUnavailable, OutOfMemory or Cancelled."""

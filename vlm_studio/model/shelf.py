@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -18,6 +18,7 @@ from vlm_studio.model.engine import HFEngine, LoadedModel
 from vlm_studio.model.hub_engine import HubEngine
 from vlm_studio.model.machine import Machine, choose, this_machine
 from vlm_studio.model.memory import size
+from vlm_studio.model.pooled_files import POOLED
 from vlm_studio.model.weights import Tell, find
 
 log = logging.getLogger(__name__)
@@ -136,10 +137,19 @@ class EngineShelf:
 
     def _engine(self, loaded: LoadedModel) -> HFEngine:
         # On a shared app nothing of a visitor's images outlives the process.
-        folder = None if self.settings.demo else self.settings.data_dir / "pooled"
+        folder = None if self.settings.demo else self.settings.data_dir / POOLED
         return HFEngine(loaded, adapters=self._adapters_of(loaded), pooled_folder=folder)
+
+    def forget(self, shown: Callable[[Iterable[str]], set[str]]) -> None:
+        """Have every engine let go of what it made from images that nobody has any more."""
+        with self._lock:
+            made = list(self._made.values())
+        for engine in made:
+            loaded = engine.loaded if isinstance(engine, HubEngine) else engine
+            if isinstance(loaded, HFEngine):
+                loaded.pooled.forget(shown)
 
     def _make_room(self, name: str) -> None:
         for other, engine in list(self._made.items()):
-            if other != name and isinstance(engine, HubEngine) and engine.in_memory:
+            if other != name and isinstance(engine, HubEngine) and engine.loaded is not None:
                 engine.unload()

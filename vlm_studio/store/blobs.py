@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +112,12 @@ class BlobStore:
         self.path_of(sha256)
         with self.database.read() as db:
             return any(db.execute(query, (sha256, owner)).fetchone() for query in self.schema.owner_queries())
+
+    def shown(self, hashes: Iterable[str]) -> set[str]:
+        """Those of `hashes` that are in a session which is not deleted, whoever's it is."""
+        queries = self.schema.shown_queries()
+        with self.database.read() as db:
+            return {sha256 for sha256 in hashes if any(db.execute(q, (sha256,)).fetchone() for q in queries)}
 
     def mime_of(self, sha256: str) -> str:
         """Raises NotFound."""

@@ -114,6 +114,15 @@ class Schema:
                 )
         return tuple(queries)
 
+    def shown_queries(self) -> tuple[str, ...]:
+        """SQL with the parameter sha256: a row of a session that is not deleted, with that blob."""
+        return tuple(
+            f'SELECT 1 FROM "{table}" {self._joins(table)} WHERE "{table}"."{column}" = ? '
+            f'AND "session".deleted_at IS NULL LIMIT 1'
+            for table, column in self.blob_columns()
+            if self.path_to_session(table)
+        )
+
     def unreferenced(self) -> str:
         """SQL condition on a row of `blob`: nothing keeps it."""
         conditions = [

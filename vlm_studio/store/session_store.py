@@ -37,6 +37,10 @@ def _everybody(owner: str) -> None:
     """On one's own machine nobody counts."""
 
 
+def _nobody() -> None:
+    """Nothing is made from what is stored."""
+
+
 class SessionStore:
     """Every method takes the owner; what is not theirs is not there."""
 
@@ -46,6 +50,8 @@ class SessionStore:
         self.index = index
         self.admit: Callable[[str], None] = _everybody
         """Called with the owner before something is added; raises where that owner keeps enough already."""
+        self.removed: Callable[[], None] = _nobody
+        """Called after something went, or went out of sight: what was made from it can go too."""
 
     def create(self, owner: str, kind: SessionKind, title: str) -> Session:
         """A new, empty session. Raises InvalidRequest for a kind that does not exist."""
@@ -157,6 +163,7 @@ class SessionStore:
     def delete(self, owner: str, session_id: str) -> None:
         """Out of sight at once, and `undelete` brings it back; only `purge` is for good."""
         self._set(owner, session_id, "deleted_at", utc_now())
+        self.removed()
 
     def undelete(self, owner: str, session_id: str) -> Session:
         with self.database.write() as db:
@@ -176,13 +183,16 @@ class SessionStore:
             )
             if done.rowcount == 0:
                 raise NotFound("There is no such deleted session.", "Delete it first.")
+        self.removed()
 
     def purge_deleted(self, owner: str, older_than_days: float = 30.0) -> int:
         """Delete for good what `owner` deleted that long ago; how many sessions that were."""
         limit = (datetime.now(UTC) - timedelta(days=older_than_days)).isoformat(timespec="microseconds")
         with self.database.write() as db:
             done = db.execute("DELETE FROM session WHERE owner = ? AND deleted_at <= ?", (owner, limit))
-            return int(done.rowcount)
+        if done.rowcount:
+            self.removed()
+        return int(done.rowcount)
 
     def meta(self, owner: str, session_id: str) -> dict[str, Any]:
         """Small settings of a session (chosen reader, page last looked at), as they were set."""
@@ -282,6 +292,7 @@ class SessionStore:
                 raise NotFound("There is no such file.", "It may have been deleted.")
             self.touch(owner, str(row[0]))
             db.execute("DELETE FROM asset WHERE id = ?", (asset_id,))
+        self.removed()
 
     def pages(self, owner: str, session_id: str) -> tuple[KeptPage, ...]:
         """All pages of a session: files in the order they were added, pages in theirs."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.conversation import Variant
 from vlm_studio.core.documents import Box, Line, LineReading, Page, PageReading, ReadLine
 from vlm_studio.core.errors import Cancelled, InvalidRequest, ModelUnavailable
-from vlm_studio.core.ports import LineFinder, Reader
+from vlm_studio.core.ports import Engine, LineFinder, Reader
 from vlm_studio.reading.strips import Strip, cut_strip
 
 if TYPE_CHECKING:
@@ -61,6 +62,21 @@ class LateFinder:
         with self._lock:
             made = self._made = self._made or self._make()
         return made.find(image)
+
+
+class EngineReader:
+    """Reader port over a language model that reads strips: loaded at the first of them."""
+
+    def __init__(self, name: str, engine: Callable[[Variant], Engine], variant: Variant) -> None:
+        self._name, self._engine, self._variant = name, engine, variant
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self, strips: Sequence[Image], cancel: CancelToken) -> Iterator[LineReading]:
+        for reading in self._engine(self._variant).read(strips, cancel, self._variant):
+            yield replace(reading, reader=self._name)
 
 
 class Transcriber:

@@ -160,6 +160,7 @@ def build(shared: Shared) -> Panel:
 
 
 def _models(studio: Studio) -> dict[str, gr.components.Component]:
+    about = gr.HTML(elem_id="chat-about-model", padding=False)
     with gr.Row(elem_id="chat-model-row"):
         model = gr.Dropdown(
             list(studio.models.choices()), value="auto", label="Model", min_width=180, elem_id="chat-model"
@@ -168,7 +169,6 @@ def _models(studio: Studio) -> dict[str, gr.components.Component]:
             list(SPLITTINGS), value="auto", label="Split images into four parts as well", min_width=180,
             elem_id="chat-splitting",
         )  # fmt: skip
-    about = gr.HTML(elem_id="chat-about-model", padding=False)
     return {"model": model, "splitting": splitting, "about_model": about}
 
 
