@@ -21,4 +21,11 @@ def test_it_says_what_runs_here_and_why(
     )
     assert found["model"].startswith("auto is idefics2-")
     assert found["idefics2-8b"].startswith(("runs here.", "does not run here."))
+    assert "at 2c42686c57fe." in found["idefics2-8b"]
+    monkeypatch.setenv("VLM_STUDIO_REVISIONS", "idefics2-8b-chatty=main")
+    assert main(["doctor", "--json"]) == 0
+    assert "at main, which is not pinned" in json.loads(capsys.readouterr().out)["idefics2-8b-chatty"]
+    monkeypatch.setenv("VLM_STUDIO_REVISIONS", "idefics3=main")
+    assert main(["doctor"]) == 1 and "names no revision" in capsys.readouterr().err
+    monkeypatch.delenv("VLM_STUDIO_REVISIONS")
     assert main(["doctor"]) == 0 and "idefics2-8b-chatty:" in capsys.readouterr().out

@@ -60,7 +60,7 @@ def examine(studio: Studio) -> dict[str, str]:
     }
     for choice in studio.engines.choices():
         state = "runs here" if choice.runs else "does not run here"
-        found[choice.name] = f"{state}. {choice.why}"
+        found[choice.name] = f"{state}. {choice.why}{_source(studio, choice.name)}"
     return found | {
         "packages": ", ".join(_version(name) for name in PACKAGES),
         "search": f"SQLite {sqlite3.sqlite_version}, full-text search {_fts5()}",
@@ -73,6 +73,16 @@ def _model(studio: Studio) -> str:
     return (
         f"{studio.settings.model} is {name}. {why}" if studio.settings.model == "auto" else f"{name}. {why}"
     )
+
+
+def _source(studio: Studio, name: str) -> str:
+    spec = studio.engines.specs.get(name)
+    if spec is None:
+        return ""
+    at = f" From {spec.source.repo} at {spec.source.revision[:12]}"
+    if spec.source.pinned:
+        return f"{at}."
+    return f"{at}, which is not pinned: set VLM_STUDIO_REVISIONS={name}=<commit of 40 digits> to keep it the same."
 
 
 def _version(name: str) -> str:

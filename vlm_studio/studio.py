@@ -183,7 +183,7 @@ class Studio:
 
     def _teachable(self, name: str, rank: int) -> tuple[Path, str]:
         """Folder and revision of a model of the hub that this machine can teach. Raises ModelUnavailable."""
-        spec = importlib.import_module("vlm_studio.model.catalog").SPECS.get(name)
+        spec = self.engines.specs.get(name)
         found = spec and lazily("vlm_studio.model.weights", "find")(spec.source, self.settings.cache_dir)
         if not found:
             raise ModelUnavailable(
@@ -197,7 +197,10 @@ class Studio:
     @cached_property
     def answerer(self) -> Answerer:
         find = functools.partial(find_on_images, lambda: self.rarity)
-        return Answerer(self.models.card, self.models.engine, self.transcriber, find)
+        models = self.models
+        return Answerer(
+            models.card, models.engine, self.transcriber, find, lambda: self.shipped_adapters
+        )
 
     @cached_property
     def chats(self) -> Chats:
@@ -234,7 +237,7 @@ class Studio:
             for path in sorted(nano.glob("*.safetensors")):
                 found[f"nano/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif run.model.startswith("idefics2-"):
-            spec = importlib.import_module("vlm_studio.model.catalog").SPECS[run.model]
+            spec = self.engines.specs[run.model]
             found[run.model] = spec.source.revision
         if run.variant.adapter is not None:
             adapters = getattr(self.models.engine(run.variant), "adapters", None)

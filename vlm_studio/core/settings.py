@@ -39,6 +39,8 @@ class Settings:
     """``auto``, a catalog name, or the URL of an OpenAI-compatible server."""
     engine_api_key: str = ""
     precision: str = "auto"
+    revisions: tuple[str, ...] = ()
+    """``name=revision`` of models of the hub: instead of the commits that this version is pinned to."""
     offline: bool = False
     auth: str = ""
     """``user:password[,user:password]``; empty: one local owner."""

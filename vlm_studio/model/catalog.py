@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import constants
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import Precision
+from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.model.card import read_card
 from vlm_studio.model.engine import LoadedModel
@@ -78,9 +81,24 @@ SPECS: dict[str, Spec] = {
             "Idefics2-8B chatty",
             "Idefics2-8B tuned for longer conversations. It invents words where writing is hard to read.",
         ),
-        Source("HuggingFaceM4/idefics2-8b-chatty", "main"),
+        Source("HuggingFaceM4/idefics2-8b-chatty", "8e65868b394317b973bd61db3b08e6478ebeedbf"),
     ),
 }
+"""At the commits that several public records of runs agree on; what arrives is held against the hub's own checksums."""
+
+
+def specs(revisions: Sequence[str]) -> dict[str, Spec]:
+    """`SPECS` with other revisions, each as ``name=revision``. Raises InvalidRequest for what is none."""
+    found = dict(SPECS)
+    for item in revisions:
+        name, _, revision = item.partition("=")
+        if name not in found or not re.fullmatch(r"[\w][\w.\-]{0,99}", revision):
+            raise InvalidRequest(
+                f"{item!r} names no revision of a model.",
+                f"Set VLM_STUDIO_REVISIONS to name=commit, with a name of {', '.join(found)}.",
+            )
+        found[name] = replace(found[name], source=replace(found[name].source, revision=revision))
+    return found
 
 
 def names() -> tuple[str, ...]:

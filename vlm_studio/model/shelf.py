@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import get_args
 
 from vlm_studio.core.cancel import CancelToken
@@ -13,7 +14,7 @@ from vlm_studio.core.conversation import Precision
 from vlm_studio.core.errors import InvalidRequest, ModelUnavailable
 from vlm_studio.core.ports import AdapterScope, Engine
 from vlm_studio.core.settings import Settings
-from vlm_studio.model.catalog import NANO, SPECS, Spec, load_hub, load_nano, names
+from vlm_studio.model.catalog import NANO, Spec, load_hub, load_nano, names, specs
 from vlm_studio.model.engine import HFEngine, LoadedModel
 from vlm_studio.model.hub_engine import HubEngine
 from vlm_studio.model.machine import Machine, choose, this_machine
@@ -60,6 +61,11 @@ class EngineShelf:
     def names(self) -> tuple[str, ...]:
         return names()
 
+    @cached_property
+    def specs(self) -> dict[str, Spec]:
+        """Models of the hub at the revisions that are set. Raises InvalidRequest for a setting that is none."""
+        return specs(self.settings.revisions)
+
     @property
     def default(self) -> Engine:
         """The engine of `settings.model`; `auto`: the best that runs here with what is here.
@@ -93,7 +99,7 @@ class EngineShelf:
         """Every model with whether and how it runs here; looks at files and the device, loads nothing."""
         machine = self._machine()
         found = [Choice(NANO, NANO, True, True, "Runs on any processor.")]
-        for name, spec in SPECS.items():
+        for name, spec in self.specs.items():
             here = find(spec.source, self.settings.cache_dir) is not None
             try:
                 plan = choose(machine, spec.parameters, self.precision)
@@ -120,9 +126,9 @@ class EngineShelf:
     def _make(self, name: str, instead: bool) -> Engine:
         if name == NANO:
             return self._engine(load_nano(self.settings.assets_dir, self.settings.cache_dir))
-        if name not in SPECS:
+        if name not in self.specs:
             raise InvalidRequest(f"There is no model {name!r}.", f"Choose one of {', '.join(names())}.")
-        spec = SPECS[name]
+        spec = self.specs[name]
 
         def load(tell: Tell, cancel: CancelToken) -> HFEngine:
             self._make_room(name)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +48,11 @@ class Source:
 
     repo: str
     revision: str
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is one commit for ever; a branch or a tag may be another tomorrow."""
+        return re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None
 
 
 @dataclass(frozen=True, slots=True)
