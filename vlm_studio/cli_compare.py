@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_studio.core.comparison import Comparison, LinesComparison, Side
+from vlm_studio.core.comparison_json import comparison_value
+from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
-from vlm_studio.tasks.compare import BASE, reading_ask
+from vlm_studio.tasks.compare import BASE, Sides, reading_ask
 from vlm_studio.tasks.compare_input import Piece, pieces
 
 if TYPE_CHECKING:
@@ -22,45 +25,64 @@ _SHOWN = {"equal": "{}", "delete": "[-{}-]", "insert": "{{+{}+}}"}
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("compare", help="one model without and with an adapter, on the same input")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="pictures of lines or pages")
-    parser.add_argument("--left", default=BASE, help="base (default), or an adapter's name")
-    parser.add_argument("--right", default="reading", help="default: reading, the LoRA that ships with nano")
+    parser.add_argument(
+        "--left", default=BASE, help="base (default), or an adapter: reading, frozen, or a hand by name or id"
+    )
+    parser.add_argument(
+        "--right",
+        default="reading",
+        help="the same; default: reading, the LoRA that ships with nano. `adapt list` names the hands",
+    )
     parser.add_argument("--strength", type=float, default=100, help="of the right one, 0-150 %%")
     parser.add_argument("--prompt", default="", help="default: read the line")
     parser.add_argument(
         "--reference", type=Path, help="a text file: what stands there, one line for each line"
     )
     parser.add_argument("--lines", action="store_true", help="every line of the pictures, with confusions")
+    parser.add_argument("--keep", action="store_true", help="keep the result in a session")
+    parser.add_argument("--owner", default=LOCAL_OWNER, help="user:NAME where people log in; default: local")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, studio: Studio) -> int:
     comparing, limits = studio.comparing, studio.settings.limits
-    left, right = comparing.variant(args.left), comparing.variant(args.right, args.strength / 100)
+    sides = comparing.sides(args.owner, args.left, args.right, args.strength / 100)
     found: list[Piece] = []
     for path in args.files:
         data = read_file(path, limits)
         found += pieces(data, path.name, limits, studio.transcriber.finder, comparing.card)
     text = args.reference.read_text("utf-8") if args.reference else ""
     wanted = [row for row in text.splitlines() if row.strip()]
-    if args.lines:
-        many = comparing.lines([p.image for p in found], left, right, wanted)
-        print(json.dumps(asdict(many), ensure_ascii=False, indent=1) if args.json else _lines(many))
-        return 0
-    first = found[0]
-    one = comparing.one(
-        reading_ask(first.sha256, args.prompt),
-        {first.sha256: first.image},
-        left,
-        right,
-        wanted[0] if wanted else "",
-    )
-    print(json.dumps(asdict(one), ensure_ascii=False, indent=1) if args.json else _one(one))
+    found = found if args.lines else found[:1]
+    result = _compared(studio, sides, found, wanted, args)
+    if args.json:
+        print(json.dumps(comparison_value(result), ensure_ascii=False, indent=1))
+    else:
+        print(_lines(result) if isinstance(result, LinesComparison) else _one(result))
+    if args.keep:
+        title = f"{result.left.label} / {result.right.label}: {args.files[0].name}"
+        kept = studio.comparisons.keep(args.owner, "", title, found, result)
+        print(f"Kept in session {kept.session_id}.", file=sys.stderr)
     return 0
 
 
+def _compared(
+    studio: Studio, sides: Sides, found: Sequence[Piece], wanted: Sequence[str], args: argparse.Namespace
+) -> Comparison | LinesComparison:
+    if args.lines:
+        return studio.comparing.lines([p.image for p in found], sides, wanted)
+    first = found[0]
+    ask = reading_ask(first.sha256, args.prompt)
+    return studio.comparing.one(ask, {first.sha256: first.image}, sides, wanted[0] if wanted else "")
+
+
 def _one(found: Comparison) -> str:
-    words = "\n".join(f"  {w.text:24} {w.left:7.1%} -> {w.right:7.1%}" for w in found.words)
+    moved = [f", {shift.moved:.0%} of its map moved" for shift in found.shifts] or [""] * len(found.words)
+    words = "\n".join(
+        f"  {w.text:24} {w.left:7.1%} -> {w.right:7.1%}{told}"
+        for w, told in zip(found.words, moved, strict=True)
+    )
     changed = "".join(_SHOWN[kind].format(text) for kind, text in found.spans)
     return (
         f"{_side(found.left)}\n{_side(found.right)}\nchanged: {changed}\n"
@@ -81,7 +103,8 @@ def _lines(found: LinesComparison) -> str:
 
 
 def _side(side: Side) -> str:
-    return f"{side.label}{_rates(side)}, {side.seconds:.1f} s: {side.text}"
+    signed = f" [{side.signed}]" if side.signed else ""
+    return f"{side.label}{signed}{_rates(side)}, {side.seconds:.1f} s: {side.text}"
 
 
 def _rates(side: Side) -> str:

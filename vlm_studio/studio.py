@@ -198,9 +198,7 @@ class Studio:
     def answerer(self) -> Answerer:
         find = functools.partial(find_on_images, lambda: self.rarity)
         models = self.models
-        return Answerer(
-            models.card, models.engine, self.transcriber, find, lambda: self.shipped_adapters
-        )
+        return Answerer(models.card, models.engine, self.transcriber, find, lambda: self.shipped_adapters)
 
     @cached_property
     def chats(self) -> Chats:

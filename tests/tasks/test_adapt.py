@@ -41,7 +41,9 @@ class Reads:
 class Model:
     name, sha256 = "nano", "f" * 64
 
-    def reader(self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "") -> Reads:
+    def reader(
+        self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "", strength: float = 1.0
+    ) -> Reads:
         return Reads(adapter is not None and adapter[1] == b"good", name or "nano")
 
     def parameters(self, config: Mapping[str, Any], weights: bytes) -> int:

@@ -1,29 +1,28 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vlm_studio.core.adapters import Adapter, AdapterFacts
 from vlm_studio.core.answers import Answer, DoneEvent, EngineEvent, TokenEvent, Usage
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.comparison import LinePair
+from vlm_studio.core.comparison import Comparison, LinePair
+from vlm_studio.core.comparison_json import comparison_of, comparison_value
 from vlm_studio.core.conversation import Ask, Variant
-from vlm_studio.core.documents import LineReading
-from vlm_studio.core.errors import InvalidRequest
-from vlm_studio.tasks.compare import (
-    Comparing,
-    by_layer,
-    confusions,
-    lessons,
-    prompt_hash,
-    reading_ask,
-    what_holds,
-    words_of,
-)
+from vlm_studio.core.documents import Box, LineReading, WordReading
+from vlm_studio.core.errors import InvalidRequest, TraceUnavailable
+from vlm_studio.core.traces import Crop, Trace
+from vlm_studio.reading.ctc_words import LetterChance, WordChances
+from vlm_studio.tasks.compare import Comparing, Sides, confusions, prompt_hash, reading_ask
+from vlm_studio.tasks.compare_lessons import by_layer, lessons, what_holds
+from vlm_studio.tasks.compare_sides import ModelBench, ReaderBench
 
 STRIP = Image.new("RGB", (80, 20), "white")
 SAYS = {None: "dear sisler", "reading": "dear sister"}
@@ -63,19 +62,63 @@ class TwoTongues:
         return SAYS[variant.adapter if variant.adapter_scale else None]
 
 
+class Looks:
+    """The base looks at the left half of the strip for every word, the adapter at the right one."""
+
+    def trace(self, ask: Ask, images: Mapping[str, Image.Image], continuation: Sequence[int]) -> Trace:
+        rows = len(continuation)
+        ((sha256, image),) = images.items()
+        worn = bool(ask.variant.adapter and ask.variant.adapter_scale)
+        perceiver = np.zeros((1, 1, 2, 4), np.float16)
+        perceiver[..., slice(2, 4) if worn else slice(0, 2)] = 0.5
+        decoder = np.random.default_rng(3).random((rows, 1, 2)).astype(np.float16)
+        crop = Crop(sha256, 0, "strip", Box(0, 0, *image.size), (1, 4), (1, 4), (0, 2), (48, 32))
+        return Trace(perceiver, decoder, (0,), (crop,), (), (), "nano", ask.variant.adapter)
+
+
+class Hand:
+    """A line reader whose adapter reads `sister`, and is as sure as it is strong."""
+
+    def __init__(self, worn: Variant) -> None:
+        self.strength = worn.adapter_scale if worn.adapter else 0.0
+        self.name = "nano"
+
+    def read(self, strips: Sequence[Image.Image], cancel: CancelToken) -> Iterator[LineReading]:
+        for strip in strips:
+            word = "sister" if self.strength else "sisler"
+            box = Box(0, 0, strip.width / 2, strip.height)
+            yield LineReading(word, 0.9, (WordReading(word, 0.9, box),), self.name)
+
+    def chances(self, strip: Image.Image, words: Sequence[WordReading]) -> list[WordChances]:
+        chance = 0.2 + 0.5 * self.strength
+        letter = LetterChance("s", 0, strip.width / 2, chance)
+        return [WordChances(chance, (letter,)) for _ in words]
+
+
+def adapter(adapter_id: str, name: str) -> tuple[Adapter, str]:
+    facts = AdapterFacts("hand", "nano", "f" * 64, 8, 10)
+    return Adapter(adapter_id, "me", name, "", facts, "a" * 64, "trained", ""), f"nano+{name}.aaaaaaaa"
+
+
 @pytest.fixture
 def comparing() -> Comparing:
-    return Comparing(lambda: TwoTongues(), lambda: ("reading",))  # type: ignore[arg-type, return-value]
+    engine: Any = TwoTongues()
+    return Comparing(
+        lambda: engine.card,
+        {"model": ModelBench(lambda: engine, Looks), "reader": ReaderBench(Hand)},
+        lambda: ("reading",),
+        lambda owner: (
+            [adapter("h1", "Ann"), adapter("h2", "Bo"), adapter("h3", "bo")] if owner == "me" else []
+        ),
+    )
+
+
+def on_strip(comparing: Comparing, sides: Sides, reference: str = "") -> Comparison:
+    return comparing.one(reading_ask("a" * 64), {"a" * 64: STRIP}, sides, reference)
 
 
 def test_base_and_adapter_on_the_same_line(comparing: Comparing) -> None:
-    found = comparing.one(
-        reading_ask("a" * 64),
-        {"a" * 64: STRIP},
-        comparing.variant("base"),
-        comparing.variant("reading"),
-        "dear sister",
-    )
+    found = on_strip(comparing, comparing.sides("me", "base", "reading"), "dear sister")
     assert (found.left.text, found.right.text) == ("dear sisler", "dear sister")
     assert found.left.rates is not None
     assert found.right.rates is not None
@@ -87,19 +130,92 @@ def test_base_and_adapter_on_the_same_line(comparing: Comparing) -> None:
     assert sister.left < sister.right
 
 
+def test_the_map_of_each_word_is_made_on_both_sides_for_the_same_words(comparing: Comparing) -> None:
+    found = on_strip(comparing, comparing.sides("me", "base", "reading"))
+    assert [shift.text for shift in found.shifts] == [word.text for word in found.words]
+    shift = found.shifts[0]
+    half = len(shift.left) // 2
+    assert max(shift.left[:half]) == max(shift.right[half:]) == 1.0
+    assert max(shift.left[half:]) == max(shift.right[:half]) == 0.0
+    assert shift.moved == 1.0
+
+
+def test_a_model_that_cannot_be_looked_into_is_compared_without_maps(comparing: Comparing) -> None:
+    def refused(*_: object) -> Trace:
+        raise TraceUnavailable("It runs on another machine.")
+
+    engine: Any = TwoTongues()
+    bench = ModelBench(lambda: engine, lambda: SimpleNamespace(trace=refused))  # type: ignore[arg-type]
+    sides = comparing.sides("me", "base", "reading")
+    both = bench.one(reading_ask("a" * 64), {"a" * 64: STRIP}, sides.left, sides.right, CancelToken())
+    assert both.shifts == ()
+    assert both.words
+
+
 @pytest.mark.parametrize(
-    ("left", "right"),
-    [(("base", 1.0), ("base", 1.0)), (("base", 1.0), ("reading", 0.0)), (("reading", 1.0),) * 2],
+    ("left", "right", "strength"),
+    [
+        ("base", "base", 1.0),
+        ("base", "reading", 0.0),
+        ("reading", "reading", 1.0),
+        ("base", "h1", 0.0),
+        ("h1", "h1", 1.0),
+        ("h1", "h2", 1.0),
+    ],
 )
 def test_the_same_way_twice_gives_no_difference(
-    comparing: Comparing, left: tuple[str, float], right: tuple[str, float]
+    comparing: Comparing, left: str, right: str, strength: float
 ) -> None:
-    found = comparing.one(
-        reading_ask("a" * 64), {"a" * 64: STRIP}, comparing.variant(*left), comparing.variant(*right)
-    )
+    found = on_strip(comparing, comparing.sides("me", left, right, strength))
     assert found.left.text == found.right.text
     assert {kind for kind, _ in found.spans} == {"equal"}
     assert all(word.left == word.right for word in found.words)
+    assert all(shift.left == shift.right and shift.moved == 0 for shift in found.shifts)
+
+
+def test_a_hand_is_compared_with_the_base_of_the_line_reader(comparing: Comparing) -> None:
+    sides = comparing.sides("me", "base", "Ann", 0.5)
+    found = on_strip(comparing, sides, "sister")
+    assert (found.part, found.left.text, found.right.text) == ("reader", "sisler", "sister")
+    assert (found.right.label, found.right.signed) == ("Ann at 50%", "nano+Ann.aaaaaaaa")
+    assert (found.right.variant.adapter, found.right.variant.adapter_scale) == ("h1", 0.5)
+    assert found.right.rates is not None
+    assert found.right.rates.cer == 0
+    assert found.words[0].left == pytest.approx(0.2)
+    assert found.words[0].right == pytest.approx(0.45)
+    shift = found.shifts[0]
+    half = len(shift.left) // 2
+    assert set(shift.left[:half]) == {0.2}
+    assert set(shift.right[half:]) == {0.0}
+
+
+def test_hands_are_named_by_id_or_by_a_name_that_only_one_has(comparing: Comparing) -> None:
+    assert [c.name for c in comparing.choices("me")] == ["base", "reading", "h1", "h2", "h3"]
+    assert [c.name for c in comparing.choices("you")] == ["base", "reading"]
+    with pytest.raises(InvalidRequest, match="Several"):
+        comparing.sides("me", "base", "BO")
+    with pytest.raises(InvalidRequest, match="no adapter 'h1'"):
+        comparing.sides("you", "base", "h1")
+    with pytest.raises(InvalidRequest, match="different parts"):
+        comparing.sides("me", "reading", "h1")
+    with pytest.raises(InvalidRequest, match="answers no questions"):
+        comparing.one(
+            reading_ask("a" * 64, "Who wrote this?"), {"a" * 64: STRIP}, comparing.sides("me", "base", "h1")
+        )
+
+
+def test_a_comparison_comes_back_from_json_as_it_was(comparing: Comparing) -> None:
+    found = on_strip(comparing, comparing.sides("me", "base", "h1"), "sister")
+    many = comparing.lines([STRIP], comparing.sides("me", "base", "reading"), ["dear sister"])
+    for one in (found, many):
+        assert comparison_of(json.loads(json.dumps(comparison_value(one)))) == one
+    for change in (
+        {"part": "x"},
+        {"spans": [["<b>", "x"]]},
+        {"shifts": [{"text": "a", "left": [1], "right": []}]},
+    ):
+        with pytest.raises(ValueError):
+            comparison_of({**comparison_value(found), **change})
 
 
 def test_prompt_hash_knows_input_and_seed_but_no_adapter() -> None:
@@ -110,32 +226,23 @@ def test_prompt_hash_knows_input_and_seed_but_no_adapter() -> None:
 
 
 def test_many_lines_with_references(comparing: Comparing) -> None:
-    found = comparing.lines(
-        [STRIP, STRIP],
-        comparing.variant("base"),
-        comparing.variant("reading"),
-        ["dear sister", "dear sister"],
-    )
+    sides = comparing.sides("me", "base", "reading")
+    found = comparing.lines([STRIP, STRIP], sides, ["dear sister", "dear sister"])
     assert found.right.rates is not None
     assert found.right.rates.cer == 0
     (only,) = found.confusions
     assert (only.wanted, only.read, only.left, only.right, only.lines) == ("t", "l", 2, 0, (0, 1))
     with pytest.raises(InvalidRequest, match="1 lines of text for 2"):
-        comparing.lines([STRIP, STRIP], comparing.variant("base"), comparing.variant("base"), ["x"])
+        comparing.lines([STRIP, STRIP], sides, ["x"])
+    hands = comparing.lines([STRIP, STRIP], comparing.sides("me", "base", "Ann"))
+    assert [(pair.left, pair.right) for pair in hands.lines] == [("sisler", "sister")] * 2
 
 
 def test_names_and_strengths_are_checked(comparing: Comparing) -> None:
     with pytest.raises(InvalidRequest):
-        comparing.variant("../../etc")
+        comparing.sides("me", "base", "../../etc")
     with pytest.raises(InvalidRequest):
-        comparing.variant("reading", 1.51)
-
-
-def test_words_are_as_likely_as_all_their_tokens() -> None:
-    words = words_of(["an", "d", " so", " ", "on"], [-1.0] * 5, [-0.5] * 5)
-    assert [w.text for w in words] == ["and", "so", "on"]
-    assert words[0].left == pytest.approx(np.exp(-2))
-    assert words[0].right == pytest.approx(np.exp(-1))
+        comparing.sides("me", "base", "reading", 1.51)
 
 
 def test_confusions_put_what_differs_between_the_sides_first() -> None:

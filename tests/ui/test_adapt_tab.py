@@ -1,28 +1,22 @@
-"""The Teach and Frozen vs LoRA tabs: what each click shows, whose things they are, and that nothing typed is markup."""
+"""The Teach tab: what each click shows, whose things they are, and that nothing typed is markup."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
 import pytest
 from PIL import Image
 
 from vlm_studio.core.adapters import Adapter, AdapterFacts, Interval, TrainSettings, Verdict
-from vlm_studio.core.comparison import Comparison, Confusion, LinePair, LinesComparison, Side, WordChance
-from vlm_studio.core.conversation import Variant
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
 from vlm_studio.core.errors import InvalidRequest, NotFound
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
 from vlm_studio.studio import Studio
 from vlm_studio.ui.app import build_app
 from vlm_studio.ui.tabs import adapt_handlers as on
-from vlm_studio.ui.tabs import compare_handlers
 from vlm_studio.ui.tabs.adapt_handlers import View
-from vlm_studio.views.compare import comparison_html, lines_html, paper_html
 
 NAMES = (
     "training chosen advice lines next train controls pause go_on stop status curve verdict adapters card "
@@ -133,36 +127,3 @@ def test_the_pages_own_events_are_hidden_and_the_calls_are_named(studio: Studio)
     with build_app(studio) as app:
         names = {fn.api_name for fn in app.fns.values() if fn.api_visibility == "public"}
     assert {"adapters", "train", "compare"} <= names
-
-
-def test_compare_shows_both_sides_escaped() -> None:
-    base = Side("base", Variant(), EVIL, 1.0, 3)
-    found = Comparison("ab" * 32, 0, base, base, (("equal", EVIL),), (WordChance(EVIL, 0.5, 0.9),), "")
-    html = comparison_html(found)
-    assert "<img src=x" not in html
-    assert 'class="up"' in html
-    assert "Both say the same" in html
-    lines = LinesComparison(base, base, (LinePair(EVIL, EVIL),), (Confusion("<", " ", 2, 0, (0,)),))
-    html = lines_html(lines, ["data:image/jpeg;base64,AA"])
-    assert "<img src=x" not in html
-    assert "<code>&lt;</code>" in html
-    assert "69.5" in paper_html("Here too.")
-
-
-def test_what_to_compare_comes_from_a_corrected_line_of_ones_own(studio: Studio) -> None:
-    first = corrected(studio, 200, 1, text="dear sister")[0]
-    found, text = compare_handlers._given(studio, OWNER, None, first)
-    assert (len(found), text) == (1, "dear sister")
-    with pytest.raises(InvalidRequest):
-        compare_handlers._given(studio, "user:eve", None, first)
-    strips, chosen, reference = compare_handlers.show_strips(studio, None, first, REQUEST)
-    assert not strips["visible"]
-    assert (chosen, reference) == ("0", "dear sister")
-
-
-def test_what_is_shipped_is_told_without_loading_a_model(studio: Studio, tmp_path: Path) -> None:
-    html = compare_handlers.lessons(studio)
-    assert "Table 3" in html
-    assert "engines" not in studio.__dict__
-    update = compare_handlers.tab_chosen(studio, REQUEST, SimpleNamespace(value="Chat"))  # type: ignore[arg-type]
-    assert all(value == gr.skip() for value in update)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from vlm_studio.core.conversation import Variant
+
+Part = Literal["model", "reader"]
+"""What the two sides are ways of: nano's language model with its connector, or its line reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Side:
     tokens: int
     rates: ErrorRates | None = None
     """None where there is no reference."""
+    signed: str = ""
+    """Of a hand adapter: how readings by it are signed, with the hash of its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,22 @@ class WordChance:
     text: str
     left: float
     right: float
+
+
+@dataclass(frozen=True, slots=True)
+class WordShift:
+    """Where on the strip either side takes a word of the right answer from."""
+
+    text: str
+    left: tuple[float, ...]
+    right: tuple[float, ...]
+    """0-1 on one scale for both. As many values either way, each for an equal share of the strip's width."""
+
+    @property
+    def moved(self) -> float:
+        """Share of both maps in which they differ: 0 the same, 1 nothing in common."""
+        both = sum(self.left) + sum(self.right)
+        return sum(abs(a - b) for a, b in zip(self.left, self.right, strict=True)) / both if both else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +71,9 @@ class Comparison:
     """What turns the left text into the right one (tasks/scoring.difference)."""
     words: tuple[WordChance, ...]
     reference: str = ""
+    part: Part = "model"
+    shifts: tuple[WordShift, ...] = ()
+    """One for each of `words`; empty where nothing could be looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +107,19 @@ class LinesComparison:
     lines: tuple[LinePair, ...]
     confusions: tuple[Confusion, ...]
     """Most frequent first; empty without references."""
+    part: Part = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptComparison:
+    """A comparison as the store keeps it, with the strips that it was made on."""
+
+    id: str
+    session_id: str
+    created_at: str
+    images: tuple[str, ...]
+    """SHA-256 of each strip, in the order of the lines."""
+    found: Comparison | LinesComparison
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from vlm_studio.core.documents import Author, Box, Line, LineReading, Page, ReadLine
 
-SessionKind = Literal["transcribe", "documents", "chat", "inspect", "adapt"]
+SessionKind = Literal["transcribe", "documents", "chat", "inspect", "adapt", "compare"]
 
 LOCAL_OWNER = "local"
 """The one owner of an app that runs on its user's own machine without log-in."""

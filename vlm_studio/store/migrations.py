@@ -210,3 +210,19 @@ def m004_documents(db: Database) -> None:
         "CREATE INDEX document_turn_session ON document_turn(session_id, created_at)",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m007_comparisons(db: Database) -> None:
+    """What a model says without and with an adapter, and the strips that it was asked about."""
+    for statement in (
+        """CREATE TABLE comparison (
+            id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+            created_at TEXT NOT NULL, found TEXT NOT NULL CHECK (json_valid(found)))""",
+        "CREATE INDEX comparison_session ON comparison(session_id, created_at)",
+        """CREATE TABLE comparison_image (
+            comparison_id TEXT NOT NULL REFERENCES comparison(id) ON DELETE CASCADE, ord INTEGER NOT NULL,
+            sha256 TEXT NOT NULL REFERENCES blob(sha256), PRIMARY KEY (comparison_id, ord))""",
+        "CREATE INDEX comparison_image_blob ON comparison_image(sha256)",
+    ):
+        db.execute(statement)

@@ -22,9 +22,11 @@ from vlm_studio.core.adapters import (
     Verdict,
 )
 from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.documents import WordReading
 from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.core.ports import Reader
 from vlm_studio.core.sessions import JobState, TrainingLine
+from vlm_studio.reading.ctc_words import WordChances
 from vlm_studio.reading.strips import cut_strip
 from vlm_studio.tasks.adapt_gate import judge
 from vlm_studio.tasks.adapt_lines import Advice, NextLine, Split, advice, next_lines, split
@@ -94,6 +96,12 @@ class Trains(Protocol):
     def close(self, timeout: float = 10.0) -> None: ...
 
 
+class HandReader(Reader, Protocol):
+    """A reader that also says how likely the ink is a given word (reading/ctc_reader.py)."""
+
+    def chances(self, strip: Image, words: Sequence[WordReading]) -> list[WordChances]: ...
+
+
 class HandModel(Protocol):
     """The line reader that hands are learned on (model/, put together in studio.py)."""
 
@@ -105,7 +113,11 @@ class HandModel(Protocol):
         """Of its weights. Raises ModelUnavailable."""
         ...
 
-    def reader(self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "") -> Reader: ...
+    def reader(
+        self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "", strength: float = 1.0
+    ) -> HandReader:
+        """The base where there is no adapter, or no strength. Raises AdapterRejected where it does not fit."""
+        ...
 
     def parameters(self, config: Mapping[str, Any], weights: bytes) -> int:
         """Raises AdapterRejected where it does not fit."""

@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,8 +16,7 @@ from typing import Any
 
 from vlm_studio.core.adapters import Adapter, AdapterFacts, Verdict, verdict_of
 from vlm_studio.core.errors import AdapterRejected, InvalidRequest
-from vlm_studio.core.ports import Reader
-from vlm_studio.tasks.adapt import AdapterRows, HandModel
+from vlm_studio.tasks.adapt import AdapterRows, HandModel, HandReader
 from vlm_studio.tasks.transcribe import ADAPTED
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "card.json"
@@ -35,7 +35,7 @@ class Adapters:
     ) -> None:  # fmt: skip
         self.rows, self._model = rows, model
         self.in_use, self.trusted_files, self.choose_reader = in_use, trusted_files, choose_reader
-        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._readers: OrderedDict[tuple[str, float], HandReader] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -108,14 +108,15 @@ class Adapters:
             facts = AdapterFacts(**card["facts"])
             name, notes = str(card["name"]), str(card.get("notes", ""))
             measured: Verdict | None = verdict_of(card["verdict"]) if card.get("verdict") else None
-        except (KeyError, TypeError) as failure:
+            lines = int(facts.lines)
+        except (KeyError, TypeError, ValueError, OverflowError) as failure:
             raise AdapterRejected("The card of this adapter cannot be read.", "Export it again.") from failure
         if facts.kind != "hand" or facts.base_sha256 != self.model.sha256:
             raise _other_base()
         rank = config.get("r")
         facts = AdapterFacts(
             "hand", self.model.name, self.model.sha256, rank if isinstance(rank, int) else 0,
-            self.model.parameters(config, weights), int(facts.lines), str(facts.made_with)[:40],
+            self.model.parameters(config, weights), lines, str(facts.made_with)[:40],
         )  # fmt: skip
         if measured is not None:
             notes = (notes + f"\nMeasured where it was made: {measured.why}").strip()
@@ -136,26 +137,42 @@ class Adapters:
             return reader
         return f"{BASE_READER}{ADAPTED}{adapter.id}"
 
-    def reader(self, name: str) -> Reader:
+    def reader(self, name: str) -> HandReader:
         """The reader that `reader_name` named; its own name says on record which adapter it wore."""
-        adapter_id = name.partition(ADAPTED)[2]
+        return self.worn(name.partition(ADAPTED)[2])
+
+    def worn(self, adapter_id: str | None, strength: float = 1.0) -> HandReader:
+        """nano's reader with an adapter of somebody whose it is was checked; None: the base. Raises NotFound."""
+        key = (adapter_id or "", strength)
         with self._lock:
-            if adapter_id in self._readers:
-                self._readers.move_to_end(adapter_id)
-                return self._readers[adapter_id]
-        called, config, weights = self.trusted_files(adapter_id)
-        made = self.model.reader((config, weights), recorded_name(called, weights))
-        with self._lock:
-            self._readers[adapter_id] = made
-            while len(self._readers) > KEPT_READERS:
-                self._readers.popitem(last=False)
+            if key in self._readers:
+                self._readers.move_to_end(key)
+                return self._readers[key]
+        if adapter_id is None:
+            made = self.model.reader(None)
+        else:
+            called, config, weights = self.trusted_files(adapter_id)
+            signed = recorded_name(called, hashlib.sha256(weights).hexdigest())
+            made = self.model.reader((config, weights), signed, strength)
+        self._keep(key, made)
         return made
 
+    def signed(self, owner: str) -> tuple[tuple[Adapter, str], ...]:
+        """The owner's adapters that the line reader can wear, newest first, and how readings by each are signed."""
+        found = [a for a in self.rows.list(owner) if self.fits(a)]
+        return tuple((a, recorded_name(a.name, a.weights_sha256)) for a in found)
 
-def recorded_name(name: str, weights: bytes) -> str:
+    def _keep(self, key: tuple[str, float], reader: HandReader) -> None:
+        with self._lock:
+            self._readers[key] = reader
+            while len(self._readers) > KEPT_READERS:
+                self._readers.popitem(last=False)
+
+
+def recorded_name(name: str, weights_sha256: str) -> str:
     """How a reading by an adapter is signed: readable, and by the hash of its weights for good."""
     plain = "-".join(re.findall(r"\w+", name.lower()))[:32].strip("-")
-    return f"{BASE_READER}{ADAPTED}{plain}.{hashlib.sha256(weights).hexdigest()[:8]}"
+    return f"{BASE_READER}{ADAPTED}{plain}.{weights_sha256[:8]}"
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
@@ -169,6 +186,8 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
                 raise ValueError("other files")
             if sum(i.file_size for i in infos) > 2 * ARCHIVE_BYTES:
                 raise ValueError("too large")
+            if {i.compress_type for i in infos} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise ValueError("packed in another way")
             card, config = (json.loads(archive.read(name)) for name in (CARD, CONFIG))
             weights = archive.read(WEIGHTS)
         if not isinstance(card, dict) or not isinstance(config, dict) or card.get("format") != 1:
@@ -178,6 +197,7 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
         KeyError,
         RecursionError,
         zipfile.BadZipFile,
+        zlib.error,
         EOFError,
         NotImplementedError,
         RuntimeError,

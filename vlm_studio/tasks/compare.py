@@ -1,35 +1,32 @@
-"""Frozen versus LoRA: the same input, prompt and seed, run without and with an adapter in one loaded model."""
+"""Frozen versus LoRA: the same input, prompt and seed, run without and with an adapter on the same weights."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import Levenshtein
 
-from vlm_studio.core.answers import Answer, DoneEvent
+from vlm_studio.core.adapters import Adapter
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.comparison import (
     Comparison,
     Confusion,
-    CurvePoint,
     ErrorRates,
-    Lesson,
     LinePair,
     LinesComparison,
+    Part,
     Side,
-    WordChance,
 )
 from vlm_studio.core.conversation import Ask, GenParams, ImagePart, TextPart, Turn, Variant
 from vlm_studio.core.errors import InvalidRequest
-from vlm_studio.core.ports import Engine, ModelCard
+from vlm_studio.core.ports import ModelCard
+from vlm_studio.tasks.compare_sides import Bench, Said
 from vlm_studio.tasks.scoring import difference, normal, score, total
 
 if TYPE_CHECKING:
@@ -40,15 +37,47 @@ BASE = "base"
 MOST_LINES = 24
 LINE_TOKENS = 96
 """Of one line that is read: more is no line any more."""
-KNOWN_LESSONS = ("reading", "frozen")
+HIGHEST_STRENGTH = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something that a side may be."""
+
+    name: str
+    """``base``, the name of an adapter that ships with nano, or the id of one that was taught."""
+    title: str
+    part: Part | None
+    """What it sits on; None: the base, which either has."""
+    signed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is compared with what."""
+
+    part: Part
+    left: Variant
+    right: Variant
+    labels: tuple[str, str]
+    signed: tuple[str, str] = ("", "")
 
 
 class Comparing:
     """The Compare tab's, the command line's and the API's use cases."""
 
-    def __init__(self, engine: Callable[[], Engine], adapters: Callable[[], Sequence[str]]) -> None:
-        """`adapters`: names that the engine's model may wear."""
-        self._engine, self._adapters = engine, adapters
+    def __init__(
+        self,
+        card: Callable[[], ModelCard],
+        benches: Mapping[Part, Bench],
+        shipped: Callable[[], Sequence[str]],
+        hands: Callable[[str], Sequence[tuple[Adapter, str]]],
+    ) -> None:
+        """`card` of the model whose adapters ship with it, `shipped` their names.
+
+        `hands` gives an owner's adapters of the line reader, newest first, and how readings by each are signed.
+        """
+        self._card, self._benches, self._shipped, self._hands = card, benches, shipped, hands
         self._running: dict[str, CancelToken] = {}
 
     def begin(self, owner: str) -> CancelToken:
@@ -64,57 +93,75 @@ class Comparing:
     @property
     def card(self) -> ModelCard:
         """Of the model that is compared with itself."""
-        return self._engine().card
+        return self._card()
 
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The base, then every adapter."""
-        return (BASE, *self._adapters())
+    def choices(self, owner: str) -> tuple[Choice, ...]:
+        """The base, the adapters that ship with nano, and those that the owner taught or brought in."""
+        shipped = (Choice(name, name, "model") for name in self._shipped())
+        taught = (Choice(a.id, a.name, "reader", signed) for a, signed in self._hands(owner))
+        return (Choice(BASE, BASE, None), *shipped, *taught)
 
-    def variant(self, choice: str, scale: float = 1.0) -> Variant:
-        """Raises InvalidRequest for a name that is not on the list or a strength out of range."""
-        if choice not in self.choices:
-            raise InvalidRequest(
-                f"There is no adapter {choice!r}.", f"Choose one of {', '.join(self.choices)}."
-            )
-        if not 0 <= scale <= 1.5:
+    def sides(self, owner: str, left: str, right: str, strength: float = 1.0) -> Sides:
+        """What `left` and `right` name; `strength` of the right one is 0 to 1.5.
+
+        A hand adapter is named by its id or, where no other is called so, by its name. Raises InvalidRequest.
+        """
+        if not 0 <= strength <= HIGHEST_STRENGTH:
             raise InvalidRequest("The strength of an adapter is 0 to 150%.", "Choose one in between.")
-        name = self._engine().card.name
-        return Variant(name, adapter=None if choice == BASE else choice, adapter_scale=scale)
+        choices = self.choices(owner)
+        found = [_named(choices, name) for name in (left, right)]
+        parts = {choice.part for choice in found if choice.part is not None}
+        if len(parts) > 1:
+            raise InvalidRequest(
+                "These two sit on different parts of nano: one on its language model, the other on its line reader.",
+                "Compare either with the base, or with another of its kind.",
+            )
+        scales = (1.0, strength)
+        model = self.card.name
+        variants = [
+            Variant(model, adapter=None if choice.part is None else choice.name, adapter_scale=scale)
+            for choice, scale in zip(found, scales, strict=True)
+        ]
+        labels = [
+            choice.title if choice.part is None else f"{choice.title} at {scale:.0%}"
+            for choice, scale in zip(found, scales, strict=True)
+        ]
+        return Sides(
+            parts.pop() if parts else "model",
+            variants[0],
+            variants[1],
+            (labels[0], labels[1]),
+            (found[0].signed, found[1].signed),
+        )
 
     def one(
-        self, ask: Ask, images: Mapping[str, Image], left: Variant, right: Variant, reference: str = "",
+        self, ask: Ask, images: Mapping[str, Image], sides: Sides, reference: str = "",
         cancel: CancelToken | None = None,
     ) -> Comparison:  # fmt: skip
         """The same request both ways; `ask.variant` is not looked at. Raises StudioError, Cancelled."""
-        engine, cancel = self._engine(), cancel or CancelToken()
-        ask = replace(ask, conversation_id=None)
-        answers, sides = [], []
-        for variant in (left, right):
-            started = time.monotonic()
-            answer = _answer(engine, replace(ask, variant=variant), images, cancel)
-            answers.append(answer)
-            sides.append(
-                _side(variant, answer.text, time.monotonic() - started, len(answer.tokens), reference)
+        if sides.part == "reader" and ask.turns[-1].text != READ_PROMPT:
+            raise InvalidRequest(
+                "A hand adapter sits on the line reader, which reads and answers no questions.",
+                "Leave the prompt empty, or compare adapters of the language model.",
             )
+        cancel = cancel or CancelToken()
+        ask = replace(ask, conversation_id=None)
+        both = self._benches[sides.part].one(ask, images, sides.left, sides.right, cancel)
         cancel.raise_if_cancelled()
-        ids = [token.token_id for token in answers[1].tokens]
-        chances = [
-            engine.logprobs(replace(ask, variant=variant), images, ids).tolist() if ids else []
-            for variant in (left, right)
-        ]
         return Comparison(
             prompt_sha256=prompt_hash(ask),
             seed=ask.params.seed,
-            left=sides[0],
-            right=sides[1],
-            spans=difference(sides[0].text, sides[1].text),
-            words=words_of([t.text for t in answers[1].tokens], *chances),
+            left=_side(sides, 0, both.left, reference),
+            right=_side(sides, 1, both.right, reference),
+            spans=difference(both.left.text, both.right.text),
+            words=both.words,
             reference=reference,
+            part=sides.part,
+            shifts=both.shifts,
         )
 
     def lines(
-        self, strips: Sequence[Image], left: Variant, right: Variant, references: Sequence[str] = (),
+        self, strips: Sequence[Image], sides: Sides, references: Sequence[str] = (),
         cancel: CancelToken | None = None,
     ) -> LinesComparison:  # fmt: skip
         """Many strips both ways. `references`, where given, are as many as the strips. Raises StudioError."""
@@ -125,21 +172,22 @@ class Comparing:
             )
         if not 0 < len(strips) <= MOST_LINES:
             raise InvalidRequest(f"Compare 1 to {MOST_LINES} lines at once.", "Choose fewer lines.")
-        engine, cancel = self._engine(), cancel or CancelToken()
-        read, sides = [], []
-        for variant in (left, right):
+        cancel = cancel or CancelToken()
+        bench = self._benches[sides.part]
+        read: list[list[str]] = []
+        found: list[Side] = []
+        for place, variant in enumerate((sides.left, sides.right)):
             started = time.monotonic()
-            texts = [reading.text for reading in engine.read(strips, cancel, variant)]
+            texts = bench.read(strips, variant, cancel)
             read.append(texts)
-            seconds = time.monotonic() - started
-            side = _side(variant, "\n".join(texts), seconds, 0, "")
+            side = _side(sides, place, Said("\n".join(texts), time.monotonic() - started, 0), "")
             if references:
                 rates = total(list(zip(texts, references, strict=True)))
                 side = replace(side, rates=ErrorRates(rates.cer, rates.wer))
-            sides.append(side)
+            found.append(side)
         wanted = list(references) or [""] * len(strips)
         pairs = tuple(LinePair(a, b, c) for a, b, c in zip(read[0], read[1], wanted, strict=True))
-        return LinesComparison(sides[0], sides[1], pairs, confusions(pairs) if references else ())
+        return LinesComparison(found[0], found[1], pairs, confusions(pairs) if references else (), sides.part)
 
 
 def reading_ask(image_sha256: str, prompt: str = "") -> Ask:
@@ -159,28 +207,6 @@ def prompt_hash(ask: Ask) -> str:
     params = ask.params
     given = [params.max_new_tokens, params.temperature, params.top_p, params.repetition_penalty, params.seed]
     return hashlib.sha256(json.dumps([parts, given], ensure_ascii=False).encode()).hexdigest()
-
-
-def words_of(texts: Sequence[str], left: Sequence[float], right: Sequence[float]) -> tuple[WordChance, ...]:
-    """Tokens and their log-probabilities either way, joined into words: a word is as likely as all of its tokens."""
-    found: list[WordChance] = []
-    text, sums = "", [0.0, 0.0]
-
-    def close() -> None:
-        nonlocal text, sums
-        if text.strip():
-            found.append(WordChance(text.strip(), math.exp(sums[0]), math.exp(sums[1])))
-        text, sums = "", [0.0, 0.0]
-
-    for piece, a, b in zip(texts, left, right, strict=True):
-        if piece[:1].isspace():
-            close()
-        text += piece
-        sums = [sums[0] + a, sums[1] + b]
-        if piece[-1:].isspace():
-            close()
-    close()
-    return tuple(found)
 
 
 def confusions(pairs: Sequence[LinePair], most: int = 20) -> tuple[Confusion, ...]:
@@ -209,84 +235,25 @@ def _swaps(wanted: str, read: str) -> list[tuple[str, str]]:
     return found
 
 
-def lessons(curves: Mapping[str, Any], changes: Mapping[str, Mapping[str, float]]) -> tuple[Lesson, ...]:
-    """The shipped adapters' learning curves, from `assets/nano/curves.json`; what is not there is left out."""
-    found = []
-    stages = curves.get("stages", {})
-    for name in KNOWN_LESSONS:
-        rows = [row for row in stages.get(name, ()) if isinstance(row, dict)]
-        if not rows:
-            continue
-        points = tuple(
-            CurvePoint(int(row["step"]), row.get("loss"), _mean(row.get("cer")))
-            for row in rows
-            if "step" in row
-        )
-        last: dict[str, Any] = next(
-            (row["cer"] for row in reversed(rows) if isinstance(row.get("cer"), dict)), {}
-        )
-        parameters = max((int(row.get("parameters", 0)) for row in rows), default=0)
-        found.append(Lesson(name, parameters, points, changes.get(name, {}), last))
-    return tuple(found)
+def _named(choices: Sequence[Choice], name: str) -> Choice:
+    by_name = [c for c in choices if c.name == name]
+    by_title = [c for c in choices if c.title.casefold() == name.strip().casefold()]
+    for found in (by_name, by_title):
+        if len(found) == 1:
+            return found[0]
+    if by_title:
+        ids = ", ".join(c.name for c in by_title)
+        raise InvalidRequest(f"Several adapters are called {name!r}.", f"Name one by its id: {ids}.")
+    known = ", ".join(c.title if c.title == c.name else f"{c.title} ({c.name})" for c in choices)
+    raise InvalidRequest(f"There is no adapter {name[:60]!r}.", f"Choose one of: {known}.")
 
 
-def by_layer(change: Mapping[str, float]) -> dict[str, float]:
-    """Mean relative change of the matrices of each layer of the language model, and of each part of the connector."""
-    groups: dict[str, list[float]] = defaultdict(list)
-    for name, value in change.items():
-        layer = re.search(r"text_model\.layers\.(\d+)\.", name)
-        part = re.search(r"connector\.(\w+)", name)
-        groups[f"language layer {layer[1]}" if layer else part[1] if part else name].append(value)
-    return {name: sum(values) / len(values) for name, values in groups.items()}
-
-
-def what_holds(found: Sequence[Lesson]) -> str:
-    """What of the paper's table holds for the shipped pair, from their own figures."""
-    ends = {lesson.name: _mean(lesson.last) for lesson in found}
-    reading, frozen = ends.get("reading"), ends.get("frozen")
-    if reading is None or frozen is None:
-        return "Of nano there are no figures here yet, so whether this holds at 150M parameters is not said."
-    sizes = {lesson.name: lesson.parameters for lesson in found}
-    steps = {lesson.name: max(point.step for point in lesson.points) for lesson in found}
-    if steps["reading"] == steps["frozen"]:
-        training = "after the same lines and steps"
-    else:
-        training = (
-            f"on the same lines in the same order, after {steps['reading']} steps and {steps['frozen']}"
-        )
-    more = sizes["reading"] / max(1, sizes["frozen"])
-    if reading < frozen * 0.95:
-        told = f"Here too the LoRA side ends ahead of its frozen twin: {reading:.1%} letter errors against {frozen:.1%}"
-    elif frozen < reading * 0.95:
-        told = f"Here it does not hold: the frozen twin ends with {frozen:.1%} letter errors, LoRA with {reading:.1%}"
-    else:
-        told = f"Here the two end about equal: {reading:.1%} letter errors with LoRA, {frozen:.1%} frozen"
-    return (
-        f"{told}, {training}, with {more:.0f} times as many trainable parameters. It is another task "
-        "(one line of writing), another size and one run each, so it repeats the question of the paper, not its result."
-    )
-
-
-def _mean(rates: Any) -> float | None:
-    if not isinstance(rates, dict):
-        return rates if isinstance(rates, float) else None
-    values = [v for v in rates.values() if isinstance(v, (int, float))]
-    return sum(values) / len(values) if values else None
-
-
-def _answer(engine: Engine, ask: Ask, images: Mapping[str, Image], cancel: CancelToken) -> Answer:
-    """To the very end: an engine takes a stream that is left early for a Stop."""
-    answers = [e.answer for e in engine.stream(ask, images, cancel) if isinstance(e, DoneEvent)]
-    if answers[-1].finish_reason == "cancelled":
-        cancel.cancel()
-        cancel.raise_if_cancelled()
-    return answers[-1]
-
-
-def _side(variant: Variant, text: str, seconds: float, tokens: int, reference: str) -> Side:
+def _side(sides: Sides, place: int, said: Said, reference: str) -> Side:
     rates = None
     if reference.strip():
-        found = score(text, reference)
+        found = score(said.text, reference)
         rates = ErrorRates(found.cer, found.wer)
-    label = "base" if variant.adapter is None else f"{variant.adapter} at {variant.adapter_scale:.0%}"
-    return Side(label, variant, text, seconds, tokens, rates)
+    variant = (sides.left, sides.right)[place]
+    return Side(
+        sides.labels[place], variant, said.text, said.seconds, said.tokens, rates, sides.signed[place]
+    )

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from vlm_studio.core.comparison import Comparison, Confusion, Lesson, LinesComparison, Side, WordChance
+from vlm_studio.core.comparison import (
+    Comparison,
+    Confusion,
+    Lesson,
+    LinesComparison,
+    Part,
+    Side,
+    WordChance,
+)
+from vlm_studio.views.compare_shift import shift_html
 from vlm_studio.views.curves import Series, curves_svg
 from vlm_studio.views.diff import diff_html
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CHANGED = 0.02
 """A difference of probabilities below this is not coloured."""
@@ -18,19 +31,26 @@ PAPER = (
     ("Cross-attention", "LoRA", "10B", "2.5B", "67.3"),
     ("Autoregressive", "LoRA", "8.3B", "950M", "69.5"),
 )
+_HOW: dict[Part, str] = {
+    "model": "The adapter is switched on and off in one loaded language model.",
+    "reader": "The line reader of nano, with the adapter added to a copy of its weights.",
+}
 SOURCE = "Laurençon et al., What matters when building vision-language models?, NeurIPS 2024, Table 3"
 
 
-def comparison_html(found: Comparison) -> str:
-    """Both answers, what changed, and how likely either side finds each word of the right answer."""
+def comparison_html(found: Comparison, strip: Image | None = None) -> str:
+    """Both answers, what changed, how likely either side finds each word of the right answer, and where on `strip`."""
     same = found.left.text == found.right.text
     changed = '<p class="studio-hint">Both say the same.</p>' if same else diff_html(found.spans)
+    left, right = found.left.label, found.right.label
+    told = '<p class="studio-hint">In the ink alone, without word frequencies.</p>'
+    reference = f"<h4>What stands there</h4><p>{escape(found.reference)}</p>" if found.reference else ""
     return (
-        f'<div class="compare-sides">{_side(found.left)}{_side(found.right)}</div>'
+        f'<div class="compare-sides">{_side(found.left)}{_side(found.right)}</div>{reference}'
         f"<h4>What changed</h4>{changed}"
-        f"<h4>How likely each word is</h4>{words_html(found.words, found.left.label, found.right.label)}"
-        f'<p class="studio-hint">Same input, prompt {escape(found.prompt_sha256[:12])}, seed {found.seed}; '
-        "the adapter is switched on and off in one loaded model.</p>"
+        f"<h4>How likely each word is</h4>{told if found.part == 'reader' else ''}{words_html(found.words, left, right)}"
+        f"{shift_html(strip, found.shifts, left, right, found.part) if strip is not None else ''}"
+        f'<p class="studio-hint">Same input, prompt {escape(found.prompt_sha256[:12])}, seed {found.seed}. {_HOW[found.part]}</p>'
     )
 
 
@@ -38,8 +58,9 @@ def _side(side: Side) -> str:
     rates = ""
     if side.rates is not None:
         rates = f"<span>CER {side.rates.cer:.1%}, WER {side.rates.wer:.1%}</span>"
+    signed = f' title="{escape(side.signed, quote=True)}"' if side.signed else ""
     return (
-        f'<section class="compare-side"><h4>{escape(side.label)}</h4><p class="answer">{escape(side.text) or "&nbsp;"}</p>'
+        f'<section class="compare-side"><h4{signed}>{escape(side.label)}</h4><p class="answer">{escape(side.text) or "&nbsp;"}</p>'
         f'<p class="about">{rates}<span>{side.seconds:.1f} s</span></p></section>'
     )
 
@@ -49,12 +70,13 @@ def words_html(words: Sequence[WordChance], left: str, right: str) -> str:
     if not words:
         return '<p class="studio-hint">Nothing was answered.</p>'
     items = []
-    for word in words:
+    for number, word in enumerate(words):
         change = word.right - word.left
         kind = "up" if change > CHANGED else "down" if change < -CHANGED else ""
         title = f"{left}: {word.left:.1%}; {right}: {word.right:.1%}"
         items.append(
-            f'<li class="{kind}" title="{escape(title, quote=True)}"><span>{escape(word.text)}</span>'
+            f'<li class="{kind}" data-word="{number}" tabindex="0" title="{escape(title, quote=True)}">'
+            f"<span>{escape(word.text)}</span>"
             f'<i style="width:{100 * word.left:.0f}%"></i><b style="width:{100 * word.right:.0f}%"></b>'
             f"<small>{100 * change:+.0f}</small></li>"
         )

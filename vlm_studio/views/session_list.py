@@ -13,6 +13,7 @@ KIND_LABELS = {
     "chat": "Chat",
     "inspect": "Inspection",
     "adapt": "Teaching",
+    "compare": "Comparison",
 }
 MARK_START, MARK_END = "\x02", "\x03"
 """Around a find in a snippet (core.sessions.SearchHit)."""

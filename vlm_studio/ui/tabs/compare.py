@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from vlm_studio.studio import Studio
+from vlm_studio.ui.compare_view import SHIFT_JS
 from vlm_studio.ui.guard import guarded
 from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
 from vlm_studio.ui.tabs import compare_handlers as on
@@ -16,6 +17,7 @@ from vlm_studio.ui.tabs.adapt import STRIPS_JS
 @dataclass(frozen=True, slots=True)
 class Panel:
     chosen: gr.State
+    session: gr.State
     picture: gr.Image
     corrected: gr.Dropdown
     strips: gr.HTML
@@ -28,6 +30,7 @@ class Panel:
     every: gr.Button
     stop: gr.Button
     result: gr.HTML
+    kept: gr.Dropdown
     lessons: gr.HTML
     measure: gr.Button
 
@@ -35,15 +38,21 @@ class Panel:
     def request(self) -> list[gr.components.Component]:
         """What is compared, and how."""
         return [
-            self.picture, self.corrected, self.chosen, self.prompt, self.reference, self.left, self.right, self.strength,
+            self.picture, self.corrected, self.session, self.chosen, self.prompt, self.reference, self.left, self.right,
+            self.strength,
         ]  # fmt: skip
+
+    @property
+    def shown(self) -> list[gr.components.Component]:
+        """A result, where it is kept, and what else was compared on the same picture."""
+        return [self.result, self.session, self.kept]
 
 
 def build(shared: Shared) -> Panel:
     studio = shared.studio
     gr.HTML(
-        '<p class="studio-lead">The same line read without and with an adapter, in one loaded model: '
-        "what training the language model along buys over leaving it frozen.</p>",
+        '<p class="studio-lead">The same line read without and with an adapter, from the same weights: what a hand that '
+        "you taught changes, and what training the language model along buys over leaving it frozen.</p>",
         padding=False,
     )
     with gr.Row():
@@ -57,9 +66,14 @@ def build(shared: Shared) -> Panel:
             )
             strips = gr.HTML(js_on_load=STRIPS_JS, elem_id="compare-strips", padding=False, visible=False)
             with gr.Row():
-                left = gr.Dropdown(on.choices(studio), value="base", label="Left", min_width=120)
+                choices = on.labelled(studio.comparing.choices(""))
+                left = gr.Dropdown(choices, value="base", label="Left", min_width=120)
                 right = gr.Dropdown(
-                    on.choices(studio), value=on.first_adapter(studio), label="Right", min_width=120
+                    choices,
+                    value=on.first_adapter(studio),
+                    label="Right",
+                    min_width=120,
+                    elem_id="compare-right",
                 )
             strength = gr.Slider(
                 0,
@@ -72,7 +86,7 @@ def build(shared: Shared) -> Panel:
             reference = gr.Textbox(
                 label="What stands there",
                 lines=2,
-                info="For error rates; one line of text for each line of writing",
+                info="For error rates, a line of text for each line of writing. Empty: what you put right, where you did",
             )
             with gr.Accordion("Ask something else", open=False):
                 prompt = gr.Textbox(label="Prompt", placeholder="Read the line.", max_lines=2)
@@ -83,12 +97,15 @@ def build(shared: Shared) -> Panel:
                 every = gr.Button("Compare all lines", min_width=140, elem_id="compare-all")
                 stop = gr.Button("Stop", variant="stop", min_width=70, scale=0)
         with gr.Column(scale=7, min_width=320):
-            result = gr.HTML(on.NOTHING_YET, elem_id="compare-result", padding=False)
+            kept = gr.Dropdown(
+                [], value=None, label="Compared on this picture", visible=False, elem_id="compare-kept"
+            )
+            result = gr.HTML(on.NOTHING_YET, js_on_load=SHIFT_JS, elem_id="compare-result", padding=False)
     with gr.Accordion("What the paper found, and what holds here", open=True):
         lessons = gr.HTML(on.lessons(studio), elem_id="compare-lessons", padding=False)
-        measure = gr.Button("Measure how far each layer moved", size="sm")
+        measure = gr.Button("Measure how far each layer moved", size="sm", elem_id="compare-measure")
     return Panel(
-        chosen=gr.State("0"), picture=picture, corrected=corrected, strips=strips, prompt=prompt, reference=reference,
+        chosen=gr.State("0"), session=gr.State(""), kept=kept, picture=picture, corrected=corrected, strips=strips, prompt=prompt, reference=reference,
         left=left, right=right, strength=strength, compare=compare, every=every, stop=stop, result=result,
         lessons=lessons, measure=measure,
     )  # fmt: skip
@@ -96,25 +113,34 @@ def build(shared: Shared) -> Panel:
 
 def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     quick = {"show_progress": "hidden", "api_visibility": API_HIDDEN}
-    shared.tabs.select(
-        guarded(on.tab_chosen, studio), None, [panel.corrected, panel.left, panel.right], **quick
-    )
+    sides = [panel.left, panel.right]
+    shared.tabs.select(guarded(on.tab_chosen, studio), sides, [panel.corrected, *sides], **quick)
     given = [panel.picture, panel.corrected]
     for changed in (panel.picture.change, panel.corrected.input):
         changed(
-            guarded(on.show_strips, studio), given, [panel.strips, panel.chosen, panel.reference],
+            guarded(on.show_strips, studio), [*given, panel.session],
+            [panel.strips, panel.chosen, panel.session, panel.kept],
             concurrency_id=ENGINE_QUEUE, **quick,
         )  # fmt: skip
     panel.strips.select(
-        guarded(on.choose_strip, studio), given, [panel.strips, panel.chosen, panel.reference], **quick
+        guarded(on.choose_strip, studio), [*given, panel.session], [panel.strips, panel.chosen], **quick
     )
     for button, handler in ((panel.compare, on.compare), (panel.every, on.compare_all)):
         button.click(
-            guarded(handler, studio), panel.request, panel.result, concurrency_id=ENGINE_QUEUE,
+            guarded(handler, studio), panel.request, panel.shown, concurrency_id=ENGINE_QUEUE,
             concurrency_limit=4, **quick,
         )  # fmt: skip
+    panel.kept.input(guarded(on.choose_kept, studio), panel.kept, panel.shown, **quick)
+    shared.opened.change(
+        guarded(on.open_session, studio), [shared.opened, *sides],
+        [*given, panel.strips, panel.chosen, panel.reference, *sides, *panel.shown], **quick,
+    )  # fmt: skip
     panel.stop.click(guarded(on.stop, studio), None, None, queue=False, api_visibility=API_HIDDEN)
     panel.measure.click(
-        guarded(on.measure, studio), None, panel.lessons, concurrency_id=ENGINE_QUEUE, **quick
+        guarded(on.measure, studio),
+        None,
+        [panel.measure, panel.lessons],
+        concurrency_id=ENGINE_QUEUE,
+        **quick,
     )
     gr.api(guarded(on.api_compare, studio), api_name="compare", concurrency_id=ENGINE_QUEUE)

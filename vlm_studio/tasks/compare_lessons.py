@@ -1,0 +1,77 @@
+"""How the adapters that ship with nano were learned, how far each moved its layers, and what of the paper's table holds."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vlm_studio.core.comparison import CurvePoint, Lesson
+
+KNOWN_LESSONS = ("reading", "frozen")
+
+
+def lessons(curves: Mapping[str, Any], changes: Mapping[str, Mapping[str, float]]) -> tuple[Lesson, ...]:
+    """The shipped adapters' learning curves, from `assets/nano/curves.json`; what is not there is left out."""
+    found = []
+    stages = curves.get("stages", {})
+    for name in KNOWN_LESSONS:
+        rows = [row for row in stages.get(name, ()) if isinstance(row, dict)]
+        if not rows:
+            continue
+        points = tuple(
+            CurvePoint(int(row["step"]), row.get("loss"), _mean(row.get("cer")))
+            for row in rows
+            if "step" in row
+        )
+        last: dict[str, Any] = next(
+            (row["cer"] for row in reversed(rows) if isinstance(row.get("cer"), dict)), {}
+        )
+        parameters = max((int(row.get("parameters", 0)) for row in rows), default=0)
+        found.append(Lesson(name, parameters, points, changes.get(name, {}), last))
+    return tuple(found)
+
+
+def by_layer(change: Mapping[str, float]) -> dict[str, float]:
+    """Mean relative change of the matrices of each layer of the language model, and of each part of the connector."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for name, value in change.items():
+        layer = re.search(r"text_model\.layers\.(\d+)\.", name)
+        part = re.search(r"connector\.(\w+)", name)
+        groups[f"language layer {layer[1]}" if layer else part[1] if part else name].append(value)
+    return {name: sum(values) / len(values) for name, values in groups.items()}
+
+
+def what_holds(found: Sequence[Lesson]) -> str:
+    """What of the paper's table holds for the shipped pair, from their own figures."""
+    ends = {lesson.name: _mean(lesson.last) for lesson in found}
+    reading, frozen = ends.get("reading"), ends.get("frozen")
+    if reading is None or frozen is None:
+        return "Of nano there are no figures here yet, so whether this holds at 150M parameters is not said."
+    sizes = {lesson.name: lesson.parameters for lesson in found}
+    steps = {lesson.name: max(point.step for point in lesson.points) for lesson in found}
+    if steps["reading"] == steps["frozen"]:
+        training = "after the same lines and steps"
+    else:
+        training = (
+            f"on the same lines in the same order, after {steps['reading']} steps and {steps['frozen']}"
+        )
+    more = sizes["reading"] / max(1, sizes["frozen"])
+    if reading < frozen * 0.95:
+        told = f"Here too the LoRA side ends ahead of its frozen twin: {reading:.1%} letter errors against {frozen:.1%}"
+    elif frozen < reading * 0.95:
+        told = f"Here it does not hold: the frozen twin ends with {frozen:.1%} letter errors, LoRA with {reading:.1%}"
+    else:
+        told = f"Here the two end about equal: {reading:.1%} letter errors with LoRA, {frozen:.1%} frozen"
+    return (
+        f"{told}, {training}, with {more:.0f} times as many trainable parameters. It is another task "
+        "(one line of writing), another size and one run each, so it repeats the question of the paper, not its result."
+    )
+
+
+def _mean(rates: Any) -> float | None:
+    if not isinstance(rates, dict):
+        return rates if isinstance(rates, float) else None
+    values = [v for v in rates.values() if isinstance(v, (int, float))]
+    return sum(values) / len(values) if values else None
