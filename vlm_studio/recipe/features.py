@@ -38,6 +38,7 @@ def write_shards(args: argparse.Namespace) -> None:
     """Write `shards` files of `size` lines: features (sum of frames, 120) half precision, frame counts, and texts as JSON."""
     torch.set_num_threads(args.threads)
     tower, _head = load_reader(args.reader)
+    tower.to(args.device)
     real = load_copiste(args.copiste, validation=False)
     mixture = Mixture(load_texts(args.texts), list_fonts(args.fonts, False), real, args.real_share, args.seed)
     batches = mixture.batches(16)
@@ -50,7 +51,8 @@ def write_shards(args: argparse.Namespace) -> None:
             if not samples:
                 continue
             pixels, frames = pad_strips([s.strip for s in samples])
-            found = tower(torch.from_numpy(pixels), torch.from_numpy(frames)).half()
+            found = tower(torch.from_numpy(pixels).to(args.device), torch.from_numpy(frames).to(args.device))
+            found = found.half().cpu()
             rows += [found[k, : frames[k]].clone() for k in range(len(samples))]
             texts += [s.text for s in samples]
         write_lines(args.out / f"{shard:04d}.safetensors", list(zip(rows, texts, strict=True)))
@@ -85,6 +87,7 @@ def main() -> None:
     for name in ("reader", "fonts", "texts", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--copiste", type=Path)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--size", type=int, default=128)

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import DynamicCache
 
 from vlm_studio.model.nano import IMAGE_SEQ_LEN, NanoProcessor, build
+from vlm_studio.recipe import checkpoint
 from vlm_studio.recipe.evaluate import score
 from vlm_studio.recipe.features import MAX_LETTERS, Line, load_reader, read_shards
 from vlm_studio.recipe.lines import Stacker, held_out, log, shared_arguments
@@ -59,7 +60,7 @@ class Reading:
         pooled = self.base.model.connector(*self.stacker(lines))
         rows = self.base.get_input_embeddings()(ids)
         after = self.first + pooled.shape[1]
-        return torch.cat([rows[:, : self.first], pooled[:, :kept], rows[:, after:]], 1)
+        return torch.cat([rows[:, : self.first], pooled[:, :kept].to(rows.dtype), rows[:, after:]], 1)
 
     def loss(self, lines: list[Line], trimmed: bool = False) -> Tensor:
         """Mean next-token loss of the lines' letters and their end.
@@ -127,14 +128,17 @@ def train(args: argparse.Namespace) -> None:
     curve, kept = args.out / f"{kind}.jsonl", args.out / f"{kind}.state"
     base, processor = build(args.language, args.reader.parent)
     base.model.connector.load_state_dict(load_file(args.out / "connector.safetensors"))
-    model = get_peft_model(base.requires_grad_(False), lora(args.frozen)).to(args.device)
-    model.config.use_cache = False
+    model = checkpoint.with_lora(base, lora(args.frozen), args.device)
     _tower, head = load_reader(args.reader)
     reading = Reading(model, processor, Stacker(head, args.device))
-    learned = [p for p in model.parameters() if p.requires_grad]
-    parameters = sum(p.numel() for p in learned)
-    optimiser = torch.optim.AdamW(learned, weight_decay=0.0, betas=(0.9, 0.98))
-    first, used = _resume(kept, learned, optimiser)
+    learned = checkpoint.learned_of(model)
+    parameters = sum(p.numel() for p in learned.values())
+    optimiser = torch.optim.AdamW(learned.values(), weight_decay=0.0, betas=(0.9, 0.98))
+    first, used = checkpoint.resume(kept, learned, optimiser)
+    if args.adapter and not first:
+        checkpoint.put_on(model, args.adapter)
+        first, used = args.first, args.seconds
+    started = first if args.adapter else 0
     held = held_out(args)
     began, saved = time.monotonic() - used, time.monotonic()
     losses: list[float] = []
@@ -147,9 +151,9 @@ def train(args: argparse.Namespace) -> None:
             continue
         loss = reading.loss(batch, trimmed=step <= args.trimmed * args.steps)
         for group in optimiser.param_groups:
-            group["lr"] = args.rate * min(1.0, step / 10) * (1 - 0.9 * step / args.steps)
+            group["lr"] = args.rate * min(1.0, (step - started) / 10) * (1 - 0.9 * step / args.steps)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        torch.nn.utils.clip_grad_norm_(learned.values(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
         losses.append(float(loss.detach()))
@@ -163,22 +167,7 @@ def train(args: argparse.Namespace) -> None:
         if time.monotonic() - saved > 60 * args.every or step == args.steps:
             saved = time.monotonic()
             model.save_pretrained(args.out / kind)
-            torch.save(
-                {"step": step, "seconds": seconds, "learned": learned, "optimiser": optimiser.state_dict()},
-                kept,
-            )
-
-
-def _resume(kept: Path, learned: list[Any], optimiser: torch.optim.Optimizer) -> tuple[int, float]:
-    """Weights and optimiser of the last checkpoint in place; its step and seconds, or zeros."""
-    if not kept.exists():
-        return 0, 0.0
-    state = torch.load(kept, weights_only=True)
-    with torch.no_grad():
-        for mine, saved in zip(learned, state["learned"], strict=True):
-            mine.copy_(saved)
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"]), float(state["seconds"])
+            checkpoint.save(kept, learned, optimiser, step, seconds)
 
 
 def measured(reading: Reading, held: dict[str, list[Line]]) -> dict[str, float]:
@@ -201,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, required=True, help="shards of stage 0's tower")
     parser.add_argument("--frozen", action="store_true", help="leave the language model alone")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--adapter", type=Path, help="start from this one, with moments of zero")
+    parser.add_argument("--first", type=int, default=0, help="steps that --adapter has had")
+    parser.add_argument("--seconds", type=float, default=0, help="that these took")
     parser.add_argument(
         "--trimmed", type=float, default=0.6, help="share of the steps without the blanks behind a line"
     )
