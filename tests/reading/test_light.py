@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tests.reading.pages import PAPER, draw, line_strip, shadowed
-from vlm_studio.reading.light import deepen_ink, even_strip, flatten_light
+from vlm_studio.reading.light import dark_on_light, deepen_ink, even_strip, flatten_light
 
 
 def test_light_is_evened_out() -> None:
@@ -43,3 +43,14 @@ def test_a_strip_keeps_its_size_and_a_sliver_is_left() -> None:
     assert even_strip(strip).size == strip.size
     sliver = Image.new("RGB", (40, 3), PAPER)
     assert even_strip(sliver) is sliver
+
+
+def test_chalk_is_turned_into_ink_and_ink_in_shadow_is_left() -> None:
+    ink = np.asarray(line_strip("the quick brown fox"))
+    assert np.array_equal(dark_on_light(255 - ink, 24), ink)
+    assert np.array_equal(dark_on_light(ink, 24), ink)
+    night = (ink * 0.35).astype(np.uint8)
+    assert np.array_equal(dark_on_light(night, 24), night)
+    half = night.copy()
+    half[:, half.shape[1] // 2 :] //= 2
+    assert np.array_equal(dark_on_light(half, 24), half)

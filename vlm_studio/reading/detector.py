@@ -18,7 +18,7 @@ from rapidocr import RapidOCR
 
 from vlm_studio.core.documents import Box, Line, Point
 from vlm_studio.reading.guards import has_ink, skipped_ink
-from vlm_studio.reading.light import deepen_ink, flatten_light
+from vlm_studio.reading.light import dark_on_light, deepen_ink, flatten_light
 from vlm_studio.reading.order import find_gutter, reading_order
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Detector:
         scale = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
         small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
         reach = max(15, round(max(small.shape[:2]) / 40))
-        even = flatten_light(small, reach)
+        even = flatten_light(dark_on_light(small, reach), reach)
         # Only the detector sees faint marks darkened: rulings and stains are not to count as ink.
         quads = self._detect(deepen_ink(even, reach))
         if not len(quads):

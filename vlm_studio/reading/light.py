@@ -19,6 +19,24 @@ _FAINTEST = 24.0
 """Less contrast than this (of 255) is paper, its other side or the camera's noise, and stays as it is."""
 _STRONGEST = 3.5
 
+_DARK = 110
+"""A picture of writing whose middle brightness (of 255) is below this may be light on dark."""
+
+
+def dark_on_light(rgb: np.ndarray, reach: int) -> np.ndarray:
+    """uint8 (H, W, 3) in, the same out; light writing on a dark ground (a blackboard, a dark screen) is turned over.
+
+    Writing covers less than the paper around it, so brightness against the surroundings (`reach` pixels wide) is
+    skewed to the side of the ink. The edge of a shadow, or of a sheet on a dark table, is as light as it is dark.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    if float(np.median(grey)) >= _DARK:
+        return rgb
+    apart = grey - cv2.GaussianBlur(grey, (0, 0), max(2.0, reach / 2))
+    spread = float(apart.std())
+    skewed = float((apart**3).mean()) > 0.5 * spread**3
+    return np.asarray(255 - rgb) if skewed and spread > 2 else rgb
+
 
 def flatten_light(rgb: np.ndarray, reach: int) -> np.ndarray:
     """uint8 (H, W, 3) in, the same out: ink stays, paper becomes white.

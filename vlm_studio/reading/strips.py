@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image as PilImage
 
 from vlm_studio.core.documents import Box, Line
+from vlm_studio.reading.light import dark_on_light
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,7 @@ class Strip:
 
 
 def cut_strip(page: Image, line: Line, margin: float = 0.08) -> Strip:
-    """The line, upright, with a margin of `margin` times its height (ends: twice that)."""
+    """The line, upright, dark on light, with a margin of `margin` times its height (ends: twice that)."""
     quad = line.quad
     box = line.box
     if quad is None:
@@ -41,9 +42,8 @@ def cut_strip(page: Image, line: Line, margin: float = 0.08) -> Strip:
         left, top = max(0.0, box.left - 2 * pad), max(0.0, box.top - pad)
         right, bottom = min(page.width, box.right + 2 * pad), min(page.height, box.bottom + pad)
         area = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
-        return Strip(
-            page.crop(area), np.array([[1, 0, area[0]], [0, 1, area[1]], [0, 0, 1]], dtype=np.float64)
-        )
+        place = np.array([[1, 0, area[0]], [0, 1, area[1]], [0, 0, 1]], dtype=np.float64)
+        return Strip(_dark_on_light(page.crop(area)), place)
     corners = np.array(quad, dtype=np.float64)
     along, down = corners[1] - corners[0], corners[3] - corners[0]
     width, height = float(np.hypot(*along)), float(np.hypot(*down))
@@ -60,7 +60,15 @@ def cut_strip(page: Image, line: Line, margin: float = 0.08) -> Strip:
         np.asarray(page), forward, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     back = cv2.invertAffineTransform(forward.astype(np.float64))
-    return Strip(PilImage.fromarray(pixels), np.vstack([back, [0, 0, 1]]))
+    return Strip(_dark_on_light(PilImage.fromarray(pixels)), np.vstack([back, [0, 0, 1]]))
+
+
+def _dark_on_light(strip: Image) -> Image:
+    if strip.mode != "RGB" or min(strip.size) < 8:
+        return strip
+    pixels = np.asarray(strip)
+    turned = dark_on_light(pixels, strip.height // 2)
+    return strip if turned is pixels else PilImage.fromarray(turned)
 
 
 def split_at_gaps(strip: Image, max_ratio: float) -> list[tuple[int, Image]]:
