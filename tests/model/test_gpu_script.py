@@ -28,3 +28,10 @@ def test_it_measures_each_way_of_feeding_once(tmp_path: Path, capsys: pytest.Cap
     assert both["rows"]["nf4 split"]["follow_up_first_token_s"] > 0
     assert json.loads(result.read_text())["rows"] == both["rows"]
     assert "follow up" in capsys.readouterr().out
+    quantized = script.main([*told, "--splitting", "off", "--quantized"])
+    assert (tmp_path / "checkpoint-tiny-nf4" / "config.json").exists() and quantized["rows"] == both["rows"]
+    # Other conditions are another measurement: no row of the one is taken for the other.
+    other = script.main([*told, "--splitting", "off", "--images", "1", "--quantized", "--minutes", "0"])
+    assert other["rows"] == {} and "no time left" in capsys.readouterr().out
+    other = script.main([*told, "--splitting", "off", "--images", "1", "--quantized"])
+    assert other["rows"]["nf4 whole"]["image_tokens"] == 64

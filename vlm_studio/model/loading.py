@@ -42,8 +42,12 @@ def load(
     config = read_config(folder)
     plan = choose(here, parameters(config), precision)
     log.info("loading %s: %s", card.name, plan.why)
+    told = arguments(plan)
+    if getattr(config, "quantization_config", None) is not None:
+        # Weights that are in 4 bits already stay as they were written.
+        told.pop("quantization_config", None)
     with translated():
-        model = Idefics2ForConditionalGeneration.from_pretrained(folder, **arguments(plan)).eval()
+        model = Idefics2ForConditionalGeneration.from_pretrained(folder, **told).eval()
         processor = Idefics2Processor.from_pretrained(folder, local_files_only=True)
     model.requires_grad_(False)
     return assembled(model, processor, card, f"{revision} {plan.precision} {plan.compute}", (plan.why,))
