@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vlm_studio.core.traces import Crop
-from vlm_studio.views.heat import coloured, data_uri
+from vlm_studio.views.data_uri import data_uri
+from vlm_studio.views.heat import coloured
 
 _STRIP_COLUMNS, _TILE_COLUMNS = 4, 8
 _INK = (40, 38, 36)

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image as PilImage
 
 from vlm_studio.core.comparison import Part, WordShift
-from vlm_studio.views.heat import coloured, data_uri
+from vlm_studio.views.data_uri import data_uri
+from vlm_studio.views.heat import coloured
 
 if TYPE_CHECKING:
     from PIL.Image import Image

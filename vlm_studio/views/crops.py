@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from vlm_studio.core.documents import Box
 from vlm_studio.core.traces import Crop
-from vlm_studio.views.heat import data_uri
+from vlm_studio.views.data_uri import data_uri
 
 _GRID = (79, 70, 229)
 _PADDING = (226, 222, 216)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vlm_studio.core.documents import Box
 from vlm_studio.core.traces import HeatMap
+from vlm_studio.views.data_uri import data_uri
 
 STAGE_WIDTH = 1000
 """Pixels of the page behind a map in the browser."""
@@ -55,15 +54,6 @@ def heat_layer(heat: HeatMap, size: tuple[int, int]) -> Image.Image:
     """A map as an RGBA layer of `size` (width, height), smooth between its cells."""
     grid = Image.fromarray((np.clip(heat.grid, 0, 1) * 255).astype(np.uint8))
     return coloured(np.asarray(grid.resize(size, Image.Resampling.BILINEAR)) / 255)
-
-
-def data_uri(image: Image.Image, kind: str = "PNG") -> str:
-    buffer = io.BytesIO()
-    if kind == "JPEG":
-        image.convert("RGB").save(buffer, "JPEG", quality=86)
-    else:
-        image.save(buffer, "PNG", compress_level=4)
-    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def stage_html(page: Image.Image, outlines: Sequence[Outline], heat: HeatMap | None, label: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vlm_studio.core.answers import TokenEvent
 from vlm_studio.core.traces import Area, Honesty, WordSource
-from vlm_studio.views.heat import data_uri
+from vlm_studio.views.data_uri import data_uri
 
 AREAS: dict[Area, str] = {
     "hot": "the hot area",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 
 from PIL import Image
+
+from vlm_studio.views.data_uri import data_uri
 
 
 def thumbnail_uri(image: Image.Image, longest: int) -> str:
     """`image` as a JPEG data URI, at most `longest` px on a side."""
     small = image.convert("RGB")
     small.thumbnail((longest, longest))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(small, "JPEG", 80)
 
 
 def picture_buttons_html(pictures: Sequence[tuple[str, str]], chosen: int | None, label: str) -> str:
