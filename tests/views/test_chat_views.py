@@ -77,7 +77,7 @@ def test_an_answer_says_what_it_rests_on_and_how_it_came_about() -> None:
         [turn("assistant", TextPart("said"), run=replace(RUN, rests_on=(RestsOn(1, "read"),)))], IMAGES, {}
     )
     assert "Rests on the text of image 1" in html and "<blockquote><div>read" in html
-    for told in ("nano · 5 tokens · 2.5 s", "<dd>64</dd>", "7 tokens", "mine × 1", "4, 0"):
+    for told in ("nano · 5 tokens · 2.5 s", "<dd>64, splitting auto</dd>", "7 tokens", "mine × 1", "4, 0"):
         assert told in html
     assert "Stopped before" in messages_html([turn("assistant", run=RUN, status="stopped")], (), {})
     assert 'data-act="retry"' in unanswered_html(turn("user", TextPart("x")))
