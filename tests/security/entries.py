@@ -18,19 +18,25 @@ from typing import Any
 
 import numpy as np
 import pillow_heif
+from PIL import Image
 from safetensors.numpy import save
 
-from tests.ingest.test_upload import encoded, pdf, picture
+from tests.ingest.test_upload import encoded, picture
+from tests.security.pdf_entry import open_pdf, pdf_seeds
+from tests.security.spoiling import Spoil, spoilt, spoilt_image, spoilt_json, spoilt_pdf, spoilt_zip
 from tests.serve.scripted import CARD
 from tests.serve.test_remote import trace
 from tests.tasks.chat_fakes import Desk
 from tests.tasks.chat_fakes import ScriptedEngine as ScriptedChat
 from tests.tasks.fakes import CountingReader, page_image, png
 from tests.tasks.test_evidence import evidence, packed
+from vlm_studio.core.adapters import AdapterFacts
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.upload import open_pages
 from vlm_studio.model.adapter_file import parse_adapter, read_config
+from vlm_studio.model.characters import ALPHABET
 from vlm_studio.model.remote_wire import Reply, card_from_json
+from vlm_studio.model.tower import FEATURE_SIZE
 from vlm_studio.model.trace_wire import trace_from_json, trace_to_json
 from vlm_studio.serve.fields import json_object
 from vlm_studio.serve.requests import chat_request, read_request, token_list
@@ -47,6 +53,7 @@ OWNER = "local"
 class Entry:
     seeds: tuple[bytes, ...]
     parse: Callable[[bytes], object]
+    spoil: Spoil = spoilt
     cost: int = 1
     """How many cheap inputs one of these is worth."""
 
@@ -54,65 +61,46 @@ class Entry:
 def entries(studio: Studio, folder: Path) -> dict[str, Entry]:
     """By name. `studio` takes the imports, `folder` holds files on the way."""
     return {
-        "image": Entry(_images(), lambda data: list(open_pages(data, "a.png", LIMITS))),
-        "pdf": Entry(
-            (pdf(), pdf(extra=b"/Rotate 90 ")), lambda data: list(open_pages(data, "a.pdf", LIMITS)), 20
-        ),
-        "api body": Entry(_bodies(), _api),
+        "image": Entry(_images(), lambda data: list(open_pages(data, "a.png", LIMITS)), spoilt_image),
+        "pdf": Entry(pdf_seeds(), open_pdf, spoilt_pdf, 4),
+        "api body": Entry(_bodies(), _api, spoilt_json),
         "adapter": Entry((_adapter(),), _parse_adapter),
+        "adapter file": Entry((_adapter_file(studio),), lambda data: _take_in(studio, data), spoilt_zip, 4),
         "trace over the network": Entry(
-            (json.dumps(trace_to_json(trace())).encode(),), lambda data: trace_from_json(json_object(data))
+            (json.dumps(trace_to_json(trace())).encode(),),
+            lambda data: trace_from_json(json_object(data)),
+            spoilt_json,
         ),
-        "kept trace": Entry((pack(trace()),), unpack),
-        "server's answer": Entry(_answers(), _reply),
+        "kept trace": Entry((pack(trace()),), unpack, spoilt_zip),
+        "server's answer": Entry(_answers(), _reply, spoilt_json),
         "evidence pack": _packs(folder),
-        "session import": Entry((_exported(studio, folder),), lambda data: _import(studio, folder, data), 4),
-        "backup": Entry((_backup(studio, folder),), lambda data: _restore(studio, folder, data), 10),
+        "session import": Entry(
+            (_exported(studio, folder),), lambda data: _import(studio, folder, data), spoilt_zip, 4
+        ),
+        "backup": Entry(
+            (_backup(studio, folder),), lambda data: _restore(studio, folder, data), spoilt_zip, 10
+        ),
     }
-
-
-def spoilt(seed: bytes, dice: random.Random) -> bytes:
-    """`seed` after one to six accidents: flipped, cut, doubled, swapped, filled, or with numbers made extreme."""
-    data = bytearray(seed)
-    for _ in range(dice.randint(1, 6)):
-        if not data:
-            data = bytearray(dice.randbytes(dice.randint(1, 64)))
-        at, length = dice.randrange(len(data) or 1), dice.randint(1, 32)
-        match dice.randrange(9):
-            case 0:
-                data[at : at + 1] = bytes([dice.randrange(256)])
-            case 1:
-                del data[at:]
-            case 2:
-                del data[at : at + length]
-            case 3:
-                data[at:at] = data[at : at + length] * dice.randint(1, 40)
-            case 4:
-                data[at : at + length] = bytes(length)
-            case 5:
-                data[at : at + 4] = struct.pack(
-                    dice.choice("<>") + "I", dice.choice((0, 1, 2**31, 2**32 - 1))
-                )
-            case 6:
-                data[at:at] = dice.randbytes(length)
-            case 7:
-                digits = [i for i, byte in enumerate(data) if 48 <= byte <= 57]
-                if digits:
-                    place = dice.choice(digits)
-                    data[place : place + 1] = dice.choice(
-                        (b"-1", b"1e400", b"99999999999999999999", b"null", b"0.5")
-                    )
-            case _:
-                other = dice.randrange(len(data))
-                data[at], data[other] = data[other], data[at]
-    return bytes(data)
 
 
 def _images() -> tuple[bytes, ...]:
     kinds = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")
     buffer = io.BytesIO()
     pillow_heif.from_pillow(picture()).save(buffer)
-    return (*(encoded(picture(), kind) for kind in kinds), buffer.getvalue())
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    deep = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)
+    clear = picture().convert("RGBA")
+    clear.putalpha(80)
+    return (
+        *(encoded(picture(), kind) for kind in kinds), buffer.getvalue(),
+        encoded(picture(), "JPEG", progressive=True, exif=turned), encoded(picture().convert("CMYK"), "JPEG"),
+        encoded(deep, "PNG"), encoded(clear, "PNG"), encoded(picture().convert("P"), "PNG", transparency=0),
+        encoded(picture(), "WEBP", lossless=True), encoded(picture(), "WEBP", save_all=True, append_images=[clear]),
+        encoded(picture().convert("1"), "TIFF", compression="group4"), encoded(picture(), "TIFF", compression="tiff_lzw"), encoded(deep, "TIFF"),
+        encoded(picture(), "TIFF", save_all=True, append_images=[picture()]),
+        encoded(picture(), "TIFF", compression="jpeg"), encoded(picture(), "AVIF"),
+    )  # fmt: skip
 
 
 def _bodies() -> tuple[bytes, ...]:
@@ -128,7 +116,9 @@ def _bodies() -> tuple[bytes, ...]:
 
 
 def _api(data: bytes) -> None:
-    chat_request(data, "m", ("a",), LIMITS)
+    asked = chat_request(data, "m", ("a",), LIMITS)
+    for turn in asked.ask.turns:
+        turn.text.encode()
     token_list(data, "continuation")
     read_request(data, "m", ("a",), LIMITS)
 
@@ -145,6 +135,30 @@ def _adapter() -> bytes:
 def _parse_adapter(data: bytes) -> None:
     length = struct.unpack("<I", data[:4].ljust(4, b"\0"))[0]
     parse_adapter(read_config(data[4 : 4 + length]), data[4 + length :])
+
+
+def _adapter_file(studio: Studio) -> bytes:
+    """An adapter of the line reader as the app exports it, learned from nothing."""
+    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["head"]}
+    name, letters = "base_model.model.head.lora_", len(ALPHABET)
+    weights = save(
+        {
+            f"{name}A.weight": np.zeros((1, FEATURE_SIZE), np.float32),
+            f"{name}B.weight": np.zeros((letters + 1, 1), np.float32),
+        }
+    )
+    hand = studio.hand_model
+    facts = AdapterFacts("hand", hand.name, hand.sha256, 1, hand.parameters(config, weights), 20, "0.1.0")
+    made = studio.adapter_store.add(
+        OWNER, "My hand", facts, hand.clean(config, weights), weights, "trained", None, "notes"
+    )
+    return studio.adapters.export(OWNER, made.id)[0]
+
+
+def _take_in(studio: Studio, data: bytes) -> None:
+    taken = studio.adapters.take_in(OWNER, data)
+    studio.adapters.export(OWNER, taken.id)
+    studio.adapters.delete(OWNER, taken.id)
 
 
 def _answers() -> tuple[bytes, ...]:
@@ -186,7 +200,10 @@ def _packs(folder: Path) -> Entry:
             write_pack(path, parts | {"run.json": data})
         replayed.replay(path)
 
-    return Entry((parts["run.json"], whole.read_bytes()), parse, 4)
+    def spoil(seed: bytes, dice: random.Random) -> bytes:
+        return (spoilt_zip if seed[:2] == b"PK" else spoilt_json)(seed, dice)
+
+    return Entry((parts["run.json"], whole.read_bytes()), parse, spoil, 4)
 
 
 def _exported(studio: Studio, folder: Path) -> bytes:

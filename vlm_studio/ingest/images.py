@@ -23,6 +23,8 @@ _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"BM", 0, "BMP", "image/bmp"),
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"}
+_LONGEST = 65_500
+"""Pixels of a side that a JPEG can hold, which pages are kept as."""
 
 ACCEPTED = "PNG, JPEG, WebP, TIFF, GIF, BMP, HEIC, AVIF or PDF"
 
@@ -54,7 +56,7 @@ def open_image(data: bytes, filename: str, limits: Limits) -> Image.Image:
             # Pillow only warns up to twice its own limit; ours is checked right below.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=[kind[0]])
-            _check_pixels(image.width * image.height, filename, limits)
+            _check_size(*image.size, filename, limits)
             image.seek(0)
             image.load()
             return _upright_rgb(image)
@@ -72,13 +74,15 @@ def open_image(data: bytes, filename: str, limits: Limits) -> Image.Image:
 
 def _heif(data: bytes, filename: str, limits: Limits) -> Image.Image:
     image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    _check_pixels(image.size[0] * image.size[1], filename, limits)
+    _check_size(*image.size, filename, limits)
     return _upright_rgb(image.to_pillow())
 
 
-def _check_pixels(pixels: int, filename: str, limits: Limits) -> None:
-    if pixels > limits.image_pixels:
+def _check_size(width: int, height: int, filename: str, limits: Limits) -> None:
+    if width * height > limits.image_pixels:
         raise _too_many(filename, limits)
+    if max(width, height) > _LONGEST:
+        raise FileTooLarge(f"{filename} is longer than {_LONGEST} pixels.", "Cut it into pieces.")
 
 
 def _too_many(filename: str, limits: Limits) -> FileTooLarge:

@@ -31,9 +31,17 @@ def wrong(field: str, wanted: str) -> InvalidRequest:
 def text(values: Mapping[str, Any], name: str, default: str | None = None) -> str:
     """Raises InvalidRequest where it is missing (without default) or no string."""
     value = values.get(name)
-    value = default if value is None else value
+    return whole_text(default if value is None else value, name)
+
+
+def whole_text(value: Any, name: str) -> str:
+    """`value`, a text of whole characters: JSON can hold half of one, which no model and no file can."""
     if not isinstance(value, str):
         raise wrong(name, "a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise wrong(name, "a text of whole characters") from error
     return value
 
 

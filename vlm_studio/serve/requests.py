@@ -154,7 +154,7 @@ def _stops(value: Any) -> tuple[str, ...]:
         or not all(isinstance(s, str) and 0 < len(s) <= 200 for s in found)
     ):
         raise fields.wrong("stop", f"a text or up to {STOPS} of them")
-    return tuple(found)
+    return tuple(fields.whole_text(text, "stop") for text in found)
 
 
 def _turns(messages: Any, limits: Limits) -> tuple[tuple[Turn, ...], dict[str, Image]]:
@@ -177,7 +177,7 @@ def _turns(messages: Any, limits: Limits) -> tuple[tuple[Turn, ...], dict[str, I
 
 def _parts(content: Any, place: str, images: dict[str, Image], limits: Limits) -> tuple[Part, ...]:
     if isinstance(content, str):
-        return (TextPart(content),)
+        return (TextPart(fields.whole_text(content, place)),)
     if not isinstance(content, list):
         raise fields.wrong(place, "a text or a list of parts")
     parts: list[Part] = []
@@ -185,7 +185,8 @@ def _parts(content: Any, place: str, images: dict[str, Image], limits: Limits) -
         here = f"{place}[{number}]"
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text" and isinstance(part.get("text"), str):
-            parts.append(TextPart(part["text"], quoted=part.get("quoted") is True))
+            text = fields.whole_text(part["text"], here)
+            parts.append(TextPart(text, quoted=part.get("quoted") is True))
         elif kind == "image_url":
             parts.append(_image(part.get("image_url"), here, images, limits))
         else:

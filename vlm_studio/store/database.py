@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlite_utils import Database as SqliteDatabase
 
-from vlm_studio.core.errors import StoreError
+from vlm_studio.core.errors import InvalidRequest, StoreError
 from vlm_studio.store.migrations import migrations
 
 _PRAGMAS = ("foreign_keys=ON", "busy_timeout=5000", "synchronous=NORMAL", "journal_mode=WAL")
@@ -119,6 +119,11 @@ def translated() -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise StoreError(f"The database is damaged: {error}.", "Restore a backup of studio.db.") from error
+    except UnicodeEncodeError as error:
+        # JSON from outside may hold one of the two numbers of a character without the other.
+        raise InvalidRequest(
+            "A text holds half of a character, which cannot be kept.", "Type it anew."
+        ) from error
     except OSError as error:
         raise StoreError(
             f"Saving failed: {error.strerror or error}.", "Check the data folder and its free space."

@@ -6,6 +6,7 @@
     images/<sha256>.*   every image of the conversation as it was fed; regions are images that say where they were cut
     quotes/NN.png       the places that the answer stands on
     probabilities.csv   each token of a generated answer with its probability and the next best ones
+    hand/*              the hand adapter that the images were read with, where one was worn
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from vlm_studio.ingest.images import open_image
 from vlm_studio.tasks.chat import check
 from vlm_studio.tasks.chat_answer import Answerer, Composed, Context, Options
 from vlm_studio.tasks.chat_replies import as_text
+from vlm_studio.tasks.transcribe import ADAPTED
 
+_HAND_CONFIG, _HAND_WEIGHTS = "hand/adapter_config.json", "hand/adapter_model.safetensors"
 _ENDINGS = {"image/png": "png", "image/jpeg": "jpg"}
 _README = """VLM Studio: the evidence of one answer.
 
@@ -49,6 +52,13 @@ run.json says with which model, adapter, options and seed; every part's hash is 
 class Turns(Protocol):
     def turn(self, owner: str, turn_id: str) -> ChatTurn: ...
     def images(self, owner: str, session_id: str) -> tuple[ChatImage, ...]: ...
+
+
+class Hands(Protocol):
+    """Hand adapters by how readings with them are signed (tasks/adapt_manage.py)."""
+
+    def files_signed(self, owner: str, signed: str) -> tuple[dict[str, Any], bytes] | None: ...
+    def lend(self, signed: str, config: Mapping[str, Any], weights: bytes) -> None: ...
 
 
 class Blobs(Protocol):
@@ -79,10 +89,11 @@ class Evidence:
         write: Callable[[Path, Mapping[str, bytes]], None],
         read: Callable[[Path], Mapping[str, bytes]],
         limits: Limits,
+        hands: Callable[[], Hands],
     ) -> None:
         """`origins` names everything that decides the text: hashes of weights, versions of libraries."""
         self.turns, self.blobs, self.answerer, self.origins = turns, blobs, answerer, origins
-        self.write, self.read, self.limits = write, read, limits
+        self.write, self.read, self.limits, self.hands = write, read, limits, hands
 
     def pack(self, owner: str, turn_id: str, folder: Path) -> Path:
         """Write the pack of an answer into a new file in `folder`. Raises NotFound, InvalidRequest, StoreError."""
@@ -104,6 +115,10 @@ class Evidence:
         }
         if answer.run.tokens:
             parts["probabilities.csv"] = _probabilities(answer.run)
+        if ADAPTED in answer.run.reader:
+            worn = self.hands().files_signed(owner, answer.run.reader)
+            if worn is not None:
+                parts |= {_HAND_CONFIG: _json(worn[0]), _HAND_WEIGHTS: worn[1]}
         target = folder / name
         self.write(target, parts)
         return target
@@ -128,20 +143,24 @@ class Evidence:
     def replay(self, path: Path, cancel: CancelToken | None = None) -> Replayed:
         """Make the answer of a pack again, from nothing but the pack: images are read anew.
 
-        Raises UserInputError (UnsupportedFile, DamagedFile, FileTooLarge, InvalidRequest) for a file that is none.
+        Raises UserInputError (UnsupportedFile, DamagedFile, FileTooLarge, InvalidRequest) for a file that is none,
+        AdapterRejected where the hand adapter in it is none.
         """
         parts = self.read(path)
         try:
+            worn = json.loads(parts[_HAND_CONFIG]) if _HAND_CONFIG in parts else None
             value = json.loads(parts["run.json"])
             kept = [part_of(p) for p in value["answer"]["parts"]]
             run = run_of(value["answer"]["run"])
             context = self._context(value, run, parts)
             origins = {str(k): str(v) for k, v in value["origins"].items()}
+            status = value["answer"]["status"]
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DamagedFile("The pack's content does not fit together.", "Make it again.") from error
-        if value["answer"]["status"] != "done":
+        if status != "done":
             raise InvalidRequest("This answer was stopped or failed, so it cannot be made again.")
         check(context.options, self.limits)
+        self._lend(run.reader, worn, parts.get(_HAND_WEIGHTS, b""))
         events = self.answerer().answer(context, cancel or CancelToken())
         composed = next(event for event in events if isinstance(event, Composed))
         then, now = as_text(kept), as_text(composed.parts)
@@ -152,6 +171,17 @@ class Evidence:
             if here.get(name) != told
         ]
         return Replayed(then == now, then, now, (*notes, *composed.run.notes))
+
+    def _lend(self, reader: str, config: Mapping[str, Any] | None, weights: bytes) -> None:
+        """Have the hand adapter that the answer was read with at hand for reading it again."""
+        if ADAPTED not in reader:
+            return
+        if not isinstance(config, dict):
+            raise InvalidRequest(
+                f"This answer was read with the hand adapter {reader.partition(ADAPTED)[2]!r}, which is not in the pack.",
+                "Make the pack again where that adapter still is.",
+            )
+        self.hands().lend(reader, config, weights)
 
     def _context(self, value: Mapping[str, Any], run: RunDetails, parts: Mapping[str, bytes]) -> Context:
         images = {image.sha256: image for image in map(_image_of, value["images"])}

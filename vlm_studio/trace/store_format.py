@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
@@ -39,9 +40,10 @@ def pack(trace: Trace, limit: int = LIMIT_BYTES) -> bytes:
         trace = smaller
 
 
+_LARGEST = float(np.finfo(np.float16).max)
 _BROKEN = (
     OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, MemoryError, NotImplementedError,
-    RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    RecursionError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 """What zipfile, numpy and json raise on spoilt bytes."""
 
@@ -138,6 +140,8 @@ def _squeezed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _restored(squeezed: np.ndarray, top: np.ndarray) -> np.ndarray:
+    if not bool((np.abs(top) <= _LARGEST).all()):
+        raise ValueError("weights that are no numbers of ours")
     weights: np.ndarray = ((squeezed.astype(np.float32) / 255) ** 2 * top).astype(np.float16)
     return weights
 
