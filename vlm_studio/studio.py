@@ -222,6 +222,7 @@ class Studio:
             write_pack,
             read_pack,
             self.settings.limits,
+            lambda: self.adapters,
         )
 
     def origins_of(self, run: RunDetails) -> dict[str, str]:

@@ -17,7 +17,7 @@ from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
 from vlm_studio.core.errors import AdapterRejected, InvalidRequest, ModelUnavailable, NotFound
 from vlm_studio.store.adapter_store import AdapterStore
-from vlm_studio.tasks.adapt import Adapting, Judging, Learned
+from vlm_studio.tasks.adapt import INTERRUPTED, Adapting, Judging, Learned
 from vlm_studio.tasks.adapt_manage import Adapters
 from vlm_studio.tasks.live import LiveRuns
 
@@ -99,7 +99,7 @@ class Trainer:
         return self.check
 
     def product(self, training_id: str) -> tuple[dict[str, Any], bytes] | None:
-        return None if self.weights is None else (dict(CONFIG), self.weights)
+        return (dict(CONFIG), self.weights) if self.weights is not None and self.over.is_set() else None
 
     def remove(self, training_id: str) -> None:
         self.alive = False
@@ -232,6 +232,20 @@ def test_stopped_and_taken_up_again(ready: Desk) -> None:
     assert ready.adapting.trainings(OWNER)[0].state == "done"
     with pytest.raises(NotFound):
         ready.adapting.go_on(OTHER, run.id)
+
+
+def test_an_app_that_ended_while_the_gate_read_goes_on_with_the_gate(ready: Desk) -> None:
+    run = ready.rows.add_training(OWNER, "My hand", TrainSettings(), 9, 9, 1)
+    ready.rows.set_training(OWNER, run.id, "running")
+    learn = ready.adapting.split(OWNER)
+    ready.trainer.check = [(ready.adapting.strip(OWNER, line), line.text) for line in learn.held]
+    ready.trainer.over.set()
+    assert ready.adapting.trainings(OWNER)[0].message == INTERRUPTED
+    ready.adapting.go_on(OWNER, run.id)
+    live = ready.adapting.watching(OWNER, run.id)
+    events = list(live.follow()) if live is not None else []
+    assert not ready.trainer.alive
+    assert isinstance(events[-1], Learned)
 
 
 def test_a_training_whose_process_is_gone_says_so(ready: Desk) -> None:

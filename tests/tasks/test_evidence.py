@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -32,10 +32,23 @@ def desk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
     made.database.close()
 
 
+class Hands:
+    """Knows one adapter, and what it lent."""
+
+    lent: ClassVar[list[tuple[str, bytes]]] = []
+
+    def files_signed(self, owner: str, signed: str) -> tuple[dict[str, Any], bytes] | None:
+        return ({"r": 2}, b"weights") if signed.endswith("+ann.12345678") else None
+
+    def lend(self, signed: str, config: Any, weights: bytes) -> None:
+        assert config == {"r": 2}
+        self.lent.append((signed, weights))
+
+
 def evidence(desk: Desk, **origins: str) -> Evidence:
     return Evidence(
         desk.rows, desk.blobs, lambda: desk.chats.answerer, lambda _: {"weights": "abc", **origins}, write_pack,
-        read_pack, Limits(),
+        read_pack, Limits(), Hands,
     )  # fmt: skip
 
 

@@ -137,16 +137,22 @@ class AdapterStore:
         with self.database.write() as db:
             db.execute("DELETE FROM session_adapter WHERE session_id = ?", (session_id,))
 
-    def in_use(self, owner: str, session_id: str = "") -> Adapter | None:
-        """The adapter that a reading of this session wears; None: the base model."""
+    def chosen(self, owner: str, session_id: str) -> tuple[bool, str | None]:
+        """(whether the session has a choice of its own, the adapter's id or None for the base model)."""
         with self.database.read() as db:
             row = db.execute(
                 "SELECT adapter_id FROM session_adapter JOIN session ON session.id = session_id "
                 "WHERE session_id = ? AND owner = ?",
                 (session_id, owner),
             ).fetchone()
-            if row is not None:
-                return self.get(owner, row[0]) if row[0] is not None else None
+        return (False, None) if row is None else (True, row[0])
+
+    def in_use(self, owner: str, session_id: str = "") -> Adapter | None:
+        """The adapter that a reading of this session wears; None: the base model."""
+        own, adapter_id = self.chosen(owner, session_id)
+        if own:
+            return None if adapter_id is None else self.get(owner, adapter_id)
+        with self.database.read() as db:
             active = db.execute(f"{_ADAPTER} WHERE owner = ? AND active", (owner,)).fetchone()
         return None if active is None else _adapter(active)
 

@@ -19,6 +19,7 @@ VERSION = 1
 PART_BYTES = 64 * 1024**2
 _ENTRY = re.compile(
     r"manifest\.json|run\.json|README\.txt|probabilities\.csv|images/[0-9a-f]{64}\.(?:png|jpg)|quotes/[0-9]{2}\.png"
+    r"|hand/adapter_(?:config\.json|model\.safetensors)"
 )
 _LIMITS = ArchiveLimits(entries=200, entry_bytes=PART_BYTES)
 

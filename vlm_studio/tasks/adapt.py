@@ -65,6 +65,7 @@ class AdapterRows(Protocol):
     def activate(self, owner: str, adapter_id: str | None) -> None: ...
     def choose(self, owner: str, session_id: str, adapter_id: str | None) -> None: ...
     def unchoose(self, owner: str, session_id: str) -> None: ...
+    def chosen(self, owner: str, session_id: str) -> tuple[bool, str | None]: ...
     def left_out(self, owner: str) -> frozenset[str]: ...
     def leave_out(self, line_id: str, out: bool) -> None: ...
     def uncorrected(self, owner: str, limit: int = 2_000) -> tuple[ReadLineOf, ...]: ...
@@ -226,11 +227,19 @@ class Adapting:
         run = self.rows.training(owner, training_id)
         if run.state == "done":
             return run
-        self.trainer.begin(training_id)
+        if not self._learned(training_id):
+            self.trainer.begin(training_id)
         run = self.rows.set_training(owner, training_id, "running")
         if self.watching(owner, training_id) is None:
             self.live.start(training_id, owner, lambda cancel: self._watch(run, cancel))
         return run
+
+    def _learned(self, training_id: str) -> bool:
+        """Whether only the gate is left: the app may have ended while it read."""
+        try:
+            return self.trainer.product(training_id) is not None
+        except StudioError:
+            return False
 
     def pause(self, owner: str, training_id: str) -> TrainingRun:
         """It stays in memory and waits."""

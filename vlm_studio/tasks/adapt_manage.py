@@ -10,7 +10,7 @@ import threading
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,8 @@ from vlm_studio.tasks.transcribe import ADAPTED
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "card.json"
 ARCHIVE_BYTES = 32 * 1024**2
 """An adapter of the line reader is a few hundred kilobytes."""
+ACTIVE, BASE = "active", "base"
+"""What a session may be read with besides an adapter's id."""
 KEPT_READERS = 4
 BASE_READER = "nano"
 
@@ -65,13 +67,29 @@ class Adapters:
         self.rows.activate(owner, adapter_id)
 
     def choose(self, owner: str, session_id: str, choice: str) -> None:
-        """What one session is read with: an adapter's id, ``base``, or ``active`` (whatever is active)."""
-        if choice == "active":
+        """What one session is read with: an adapter's id, `BASE`, or `ACTIVE` (whatever is active).
+
+        Raises NotFound, InvalidRequest for an adapter that the gate refused, AdapterRejected for one of another base.
+        """
+        if choice == ACTIVE:
             self.rows.unchoose(owner, session_id)
             return
-        if choice != "base":
+        if choice != BASE:
             self._usable(owner, choice)
-        self.rows.choose(owner, session_id, None if choice == "base" else choice)
+        self.rows.choose(owner, session_id, None if choice == BASE else choice)
+
+    def choice(self, owner: str, session_id: str) -> str:
+        """As `choose` was told last; `ACTIVE` where it never was, and in a session that is not there yet."""
+        if not session_id:
+            return ACTIVE
+        chosen, adapter_id = self.rows.chosen(owner, session_id)
+        return (adapter_id or BASE) if chosen else ACTIVE
+
+    def wearable(self, owner: str) -> tuple[Adapter, ...]:
+        """The owner's adapters that a session may be read with, newest first."""
+        return tuple(
+            a for a in self.rows.list(owner) if (a.verdict is None or a.verdict.passed) and self.fits(a)
+        )
 
     def _usable(self, owner: str, adapter_id: str) -> None:
         adapter = self.rows.get(owner, adapter_id)
@@ -161,6 +179,23 @@ class Adapters:
         """The owner's adapters that the line reader can wear, newest first, and how readings by each are signed."""
         found = [a for a in self.rows.list(owner) if self.fits(a)]
         return tuple((a, recorded_name(a.name, a.weights_sha256)) for a in found)
+
+    def files_signed(self, owner: str, signed: str) -> tuple[dict[str, Any], bytes] | None:
+        """Configuration and weights of the owner's adapter that signs so; None where it is gone."""
+        ending = signed.rpartition(".")[2]
+        found = next((a for a in self.rows.list(owner) if a.weights_sha256[:8] == ending), None)
+        return None if found is None else self.rows.files(owner, found.id)
+
+    def lend(self, signed: str, config: Mapping[str, Any], weights: bytes) -> None:
+        """Have `reader` know an adapter that came with an evidence pack, for as long as it is used.
+
+        Raises AdapterRejected for whatever is not plainly the adapter that signs so.
+        """
+        if hashlib.sha256(weights).hexdigest()[:8] != signed.rpartition(".")[2]:
+            raise AdapterRejected("The pack holds another adapter than it names.", "Make it again.")
+        self.model.parameters(config, weights)
+        clean = self.model.clean(config, weights)
+        self._keep((signed.partition(ADAPTED)[2], 1.0), self.model.reader((clean, weights), signed))
 
     def _keep(self, key: tuple[str, float], reader: HandReader) -> None:
         with self._lock:
