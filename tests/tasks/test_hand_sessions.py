@@ -57,6 +57,22 @@ def test_an_answer_is_made_again_with_the_hand_it_was_read_with(
     assert not any(name.startswith("hand/") for name in zipfile.ZipFile(plain).namelist())
 
 
+def test_an_image_is_read_anew_when_another_hand_is_worn(studio: Studio) -> None:
+    ann = hand(studio)
+    session = studio.chats.attach(OWNER, "", [("line.jpg", LINE.read_bytes())]).session_id
+    readers = []
+    for choice in (ann, "base", ann):
+        studio.adapters.choose(OWNER, session, choice)
+        run = studio.chats.send(OWNER, session, ASKED, Options())
+        turn = next(event.turn for event in run.follow() if isinstance(event, Kept))
+        assert turn.run is not None
+        (image,) = studio.chats.images(OWNER, session)
+        assert image.read is not None
+        assert image.read.reader == turn.run.reader
+        readers.append(turn.run.reader.partition(".")[0])
+    assert readers == ["nano+ann", "nano", "nano+ann"]
+
+
 def test_a_pack_without_its_hand_or_with_another_is_refused(
     studio: Studio, elsewhere: Studio, tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ from vlm_studio.tasks import chat_replies as replies
 from vlm_studio.tasks.chat_replies import as_text
 from vlm_studio.tasks.chat_rules import Decision, Route, decide, unsupported
 from vlm_studio.tasks.models import NANO
-from vlm_studio.tasks.transcribe import LineRead, LinesFound, PageRead, Transcriber
+from vlm_studio.tasks.transcribe import ADAPTED, LineRead, LinesFound, PageRead, Transcriber
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -208,7 +208,9 @@ class Answerer:
         for sha256 in [i.sha256 for i in images.values() if i.sha256 in shown]:
             image = images[sha256]
             if image.read is not None and (
-                context.options.reader in {"", "auto"} or image.read.reader == wanted
+                image.read.reader == wanted
+                # Read by whatever was best then; but not by a hand that is worn no more.
+                or (context.options.reader in {"", "auto"} and ADAPTED not in image.read.reader)
             ):
                 continue
             read = yield from self._read(image, context.load(sha256), context.options.reader, cancel)

@@ -11,6 +11,7 @@ from vlm_studio.studio import Studio
 from vlm_studio.tasks.chat_presets import PRESETS
 from vlm_studio.ui.chat_view import MESSAGES_JS, TRAY_JS
 from vlm_studio.ui.guard import guarded
+from vlm_studio.ui.hand_choice import bind_hand, build_hand
 from vlm_studio.ui.page_view import PICTURES_JS, REMEMBER_SESSION_JS
 from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
 from vlm_studio.ui.tabs import chat_handlers as on
@@ -47,6 +48,7 @@ class Panel:
     splitting: gr.Dropdown
     about_model: gr.HTML
     reader: gr.Dropdown
+    hand: gr.Dropdown
     preset: gr.Dropdown
     system: gr.Textbox
     temperature: gr.Slider
@@ -182,6 +184,7 @@ def _settings(studio: Studio) -> dict[str, gr.components.Component]:
                 info="for models that do not see pictures",
                 min_width=180,
             )
+            hand = build_hand("chat-hand")
             preset = gr.Dropdown(
                 [p.name for p in PRESETS], value=PRESETS[0].name, label="Preset", min_width=180
             )
@@ -205,7 +208,7 @@ def _settings(studio: Studio) -> dict[str, gr.components.Component]:
             )
             seed = gr.Number(plain.seed, label="Seed", precision=0, minimum=0)
     return {
-        "reader": reader, "preset": preset, "system": system, "temperature": temperature,
+        "reader": reader, "hand": hand, "preset": preset, "system": system, "temperature": temperature,
         "top_p": top_p, "penalty": penalty, "longest": longest, "seed": seed,
     }  # fmt: skip
 
@@ -244,7 +247,8 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     watched(quick(panel.live.select, on.act, [panel.session_id, *panel.options], acted))
     watched(quick(shared.opened.change, on.open_session, [shared.opened, panel.session_id], everything))
     watched(quick(shared.page.load, on.open_from_address, [], [*everything, shared.opened]))
-    quick(panel.add.upload, on.attach, [panel.session_id, panel.add], panel.shown)
+    quick(panel.add.upload, on.attach, [panel.session_id, panel.add, panel.hand], panel.shown)
+    bind_hand(panel.hand, panel.session_id, "Chat", shared, studio)
     quick(panel.tray.select, on.act_on_tray, [panel.session_id], everything)
     quick(panel.picture.select, on.mark_region, [panel.session_id, panel.viewed, panel.corner], everything)
     quick(panel.close.click, on.close_viewer, [], panel.composed)

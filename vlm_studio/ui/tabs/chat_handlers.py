@@ -19,11 +19,13 @@ from vlm_studio.core.conversation import GenParams, Splitting, Variant
 from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.studio import Studio
+from vlm_studio.tasks.adapt_manage import ACTIVE
 from vlm_studio.tasks.chat import Kept
 from vlm_studio.tasks.chat_answer import Options, Said, Told
 from vlm_studio.tasks.chat_markers import marker
 from vlm_studio.tasks.chat_presets import preset
 from vlm_studio.tasks.chat_value import answer_value
+from vlm_studio.ui.hand_choice import remember
 from vlm_studio.ui.shared import owner_of, uploads_of
 from vlm_studio.ui.tabs.sessions_handlers import download_folder
 from vlm_studio.views.chat_messages import live_html, messages_html, unanswered_html
@@ -210,11 +212,14 @@ def stop(studio: Studio, session_id: str, request: gr.Request) -> None:
     studio.chats.stop(owner_of(studio.settings, request), session_id)
 
 
-def attach(studio: Studio, session_id: str, files: list[str] | None, request: gr.Request) -> list[Any]:
+def attach(
+    studio: Studio, session_id: str, files: list[str] | None, request: gr.Request, hand: str = ACTIVE
+) -> list[Any]:
     """Files were chosen, dropped or pasted: they wait in the tray, numbered."""
     owner = owner_of(studio.settings, request)
     given = [(Path(path).name, Path(path).read_bytes()) for path in files or []]
     taken = studio.chats.attach(owner, session_id, given)
+    remember(studio, owner, session_id, taken.session_id, hand)
     notice = status_html(" ".join(taken.problems), None, problem=True) if taken.problems else ""
     return render(studio, owner, taken.session_id, notice)
 
@@ -355,11 +360,11 @@ def open_from_address(studio: Studio, request: gr.Request) -> list[Any]:
 def api_chat(
     studio: Studio, text: str, images: list[gr.FileData] | None = None, session: str = "", system: str = "",
     model: str = "auto", reader: str = "auto", temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0,
-    splitting: Splitting = "auto",
-    request: gr.Request | None = None,
+    splitting: Splitting = "auto", hand: str = ACTIVE, request: gr.Request | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask something, with images at their markers (``<image 1>``); those without one come first.
 
+    `hand` is the id of an adapter of yours that a new conversation is read with, ``base``, or ``active``.
     Returns what `chat --format json` prints; its `session` goes on with the same conversation.
     """
     owner = owner_of(studio.settings, request)
@@ -367,6 +372,7 @@ def api_chat(
     problems: tuple[str, ...] = ()
     if given:
         taken = studio.chats.attach(owner, session, given)
+        remember(studio, owner, session, taken.session_id, hand)
         session, problems = taken.session_id, taken.problems
     options = options_of(model, splitting, reader, system, temperature, 1.0, 1.0, max_new_tokens, seed)
     run = studio.chats.send(owner, session, text, options)

@@ -9,6 +9,7 @@ import gradio as gr
 
 from vlm_studio.studio import Studio
 from vlm_studio.ui.guard import guarded
+from vlm_studio.ui.hand_choice import bind_hand, build_hand
 from vlm_studio.ui.page_view import (
     ALTERNATIVES_JS,
     COPY_TEXT_JS,
@@ -36,6 +37,7 @@ class Panel:
     page_index: gr.Number
     line_index: gr.Number
     corner: gr.State
+    hand: gr.Dropdown
     intake: gr.Column
     files: gr.File
     camera: gr.Image
@@ -97,6 +99,7 @@ class Panel:
 def build(shared: Shared) -> Panel:
     studio = shared.studio
     readers = on.reader_choices(studio)
+    hand = build_hand("transcribe-hand")
     with gr.Column(elem_classes="paste-target") as intake:
         files = gr.File(
             label="Drop photos or PDFs of handwriting here, paste them, or click to choose",
@@ -194,6 +197,7 @@ def build(shared: Shared) -> Panel:
         page_index=gr.Number(0, precision=0, visible="hidden"),
         line_index=gr.Number(-1, precision=0, visible="hidden"),
         corner=gr.State(()),
+        hand=hand,
         intake=intake,
         files=files,
         camera=camera,
@@ -251,7 +255,8 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     ) -> None:
         trigger(guarded(fn, studio), inputs, outputs, show_progress="hidden", api_visibility=API_HIDDEN)
 
-    intake = [panel.session_id, panel.reader, panel.password]
+    bind_hand(panel.hand, panel.session_id, "Transcribe", shared, studio)
+    intake = [panel.session_id, panel.reader, panel.password, panel.hand]
     reading(panel.files.upload, on.read_files, [panel.files, *intake])
     reading(panel.password.submit, on.read_files, [panel.files, *intake])
     reading(panel.camera.input, on.read_photo, [panel.camera, *intake])

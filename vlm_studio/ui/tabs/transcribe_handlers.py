@@ -16,10 +16,12 @@ from vlm_studio.core.documents import Box, Line, ReadLine
 from vlm_studio.core.errors import InvalidRequest, NotFound
 from vlm_studio.core.sessions import KeptLine
 from vlm_studio.studio import Studio
+from vlm_studio.tasks.adapt_manage import ACTIVE
 from vlm_studio.tasks.export import FilePage, json_value
 from vlm_studio.tasks.live import LiveRun
 from vlm_studio.tasks.transcribe import LineRead, LinesFound
 from vlm_studio.tasks.transcribe_session import Progress
+from vlm_studio.ui.hand_choice import remember
 from vlm_studio.ui.shared import owner_of, uploads_of
 from vlm_studio.ui.tabs.transcribe_render import View, nothing, render
 from vlm_studio.views.diff import diff_html
@@ -56,14 +58,16 @@ def examples_html(studio: Studio) -> str:
 
 
 def read_files(
-    studio: Studio, files: list[str] | None, session_id: str, reader: str, password: str, request: gr.Request
-) -> Iterator[list[Any]]:
+    studio: Studio, files: list[str] | None, session_id: str, reader: str, password: str, request: gr.Request,
+    hand: str = ACTIVE,
+) -> Iterator[list[Any]]:  # fmt: skip
     """Files were dropped or chosen: keep them, then read them while the page is watched."""
     if not files:
         return
     owner = owner_of(studio.settings, request)
     given = [(Path(path).name, Path(path).read_bytes()) for path in files]
     taken = studio.transcriptions.add_files(owner, session_id, given, password)
+    remember(studio, owner, session_id, taken.session_id, hand)
     problems = " ".join(taken.problems)
     if not taken.kept:
         yield render(
@@ -78,16 +82,18 @@ def read_files(
 
 
 def read_photo(
-    studio: Studio, photo: str | None, session_id: str, reader: str, password: str, request: gr.Request
-) -> Iterator[list[Any]]:
-    yield from read_files(studio, [photo] if photo else None, session_id, reader, password, request)
+    studio: Studio, photo: str | None, session_id: str, reader: str, password: str, request: gr.Request,
+    hand: str = ACTIVE,
+) -> Iterator[list[Any]]:  # fmt: skip
+    yield from read_files(studio, [photo] if photo else None, session_id, reader, password, request, hand)
 
 
 def read_example(
-    studio: Studio, session_id: str, reader: str, password: str, request: gr.Request, event: gr.EventData
-) -> Iterator[list[Any]]:
+    studio: Studio, session_id: str, reader: str, password: str, request: gr.Request, event: gr.EventData,
+    hand: str = ACTIVE,
+) -> Iterator[list[Any]]:  # fmt: skip
     path, _ = example_items(studio)[int(event.index)]
-    yield from read_files(studio, [path], "", reader, "", request)
+    yield from read_files(studio, [path], "", reader, "", request, hand)
 
 
 def _watch(studio: Studio, owner: str, session_id: str, run: LiveRun[object]) -> Iterator[list[Any]]:
@@ -322,11 +328,16 @@ def export(
 
 
 def api_transcribe(
-    studio: Studio, files: list[gr.FileData], reader: str = "auto", request: gr.Request | None = None
-) -> dict[str, Any]:
-    """Read images and PDFs. Returns what `transcribe --format json` prints."""
+    studio: Studio, files: list[gr.FileData], reader: str = "auto", hand: str = ACTIVE,
+    request: gr.Request | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read images and PDFs. Returns what `transcribe --format json` prints.
+
+    `hand` is the id of an adapter of yours (see /adapters), ``base``, or ``active`` (as chosen in Teach).
+    """
     owner = owner_of(studio.settings, request)
     taken = studio.transcriptions.add_files(owner, "", uploads_of(files))
+    remember(studio, owner, "", taken.session_id, hand)
     if not taken.kept:
         raise InvalidRequest(" ".join(taken.problems) or "No file was sent.", "Send images or PDFs.")
     for _ in studio.transcriptions.start(owner, taken.session_id, reader).follow():
