@@ -12,8 +12,9 @@ from vlm_studio.adapt import train
 from vlm_studio.adapt.checkpoint import read_checkpoint
 from vlm_studio.adapt.hand_model import NanoHand
 from vlm_studio.adapt.job import CHECKPOINT, WEIGHTS, set_control
+from vlm_studio.adapt.material import FIRST_BLOCK, Material, Prepared, choose
 from vlm_studio.adapt.process import Sources, Trainer
-from vlm_studio.adapt.train import FIRST_BLOCK, Prepared, Stopped, Training, choose, main
+from vlm_studio.adapt.train import Stopped, Training, follow, main
 from vlm_studio.core.adapters import TrainSettings
 from vlm_studio.core.errors import NotFound
 from vlm_studio.model.characters import ALPHABET
@@ -26,7 +27,7 @@ from .conftest import ROOT
 
 NANO = ROOT / "assets" / "nano"
 SOURCES = Sources(NANO, ROOT / "assets" / "general" / "lines.zip")
-SETTINGS = TrainSettings(rank=2, steps=4, batch=2, mix=0.0, variants=1)
+SETTINGS = TrainSettings(rank=2, steps=4, batch=2, mix=0.0, variants=1, recomposed=0.5)
 
 Strips = list[tuple[Image.Image, str]]
 
@@ -49,7 +50,7 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
 ) -> None:
     assert main([str(tmp_path / "a")]) == 0
 
-    def stop_at_two(self: Training, step: int, optimiser: object) -> None:
+    def stop_at_two(self: Training, step: int, average: object, optimiser: object) -> None:
         if step == 3:
             raise Stopped  # as a crash: what came after the last checkpoint is lost
 
@@ -73,9 +74,15 @@ def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) 
     training = Training(tmp_path / "a")
     training._inject()
     optimiser = torch.optim.AdamW(training._trained())
+    average = [torch.nn.Parameter(p.detach() + 1) for p in training._trained()]
     with pytest.raises(Stopped):
-        training._obey(1, optimiser)
-    assert read_checkpoint(tmp_path / "a" / CHECKPOINT, training._trained(), optimiser) == 1
+        training._obey(1, average, optimiser)
+    found = [torch.nn.Parameter(torch.zeros_like(p)) for p in average]
+    path = tmp_path / "a" / CHECKPOINT
+    assert read_checkpoint(path, [*training._trained(), *found], optimiser) == 1
+    assert all(torch.equal(a, b) for a, b in zip(found, average, strict=True))
+    # One that another version wrote: the training begins anew.
+    assert read_checkpoint(path, training._trained(), optimiser) == 0
 
 
 def test_the_merged_copy_reads_as_peft_would() -> None:
@@ -124,14 +131,25 @@ def test_batches_depend_on_the_step_alone_and_every_line_has_its_turn() -> None:
     def lines(kind: str, count: int) -> list[Prepared]:
         return [Prepared(torch.zeros(1, 1, 1), n, f"{kind}{n}") for n in range(count)]
 
-    own, others = lines("own", 6), lines("other", 9)
-    settings = TrainSettings(batch=4, mix=0.5)
-    batches = [choose(own, others, step, settings) for step in range(3)]
-    assert batches == [choose(own, others, step, settings) for step in range(3)]
+    own, joined, others = lines("own", 6), lines("joined", 9), lines("other", 9)
+    settings = TrainSettings(batch=8, mix=0.5, recomposed=0.5)
+    material = Material(own, joined, others, [])
+    batches = [choose(material, step, settings) for step in range(3)]
+    assert batches == [choose(material, step, settings) for step in range(3)]
     seen = [line.text for batch in batches for line in batch if line.text.startswith("own")]
     assert sorted(seen) == [f"own{n}" for n in range(6)]
-    assert all(sum(line.text.startswith("other") for line in batch) == 2 for batch in batches)
-    assert len(choose(own, [], 0, settings)) == 4
+    for kind, count in (("own", 2), ("joined", 2), ("other", 4)):
+        assert all(sum(line.text.startswith(kind) for line in batch) == count for batch in batches)
+    assert len(choose(Material(own, [], [], []), 0, settings)) == 8
+
+
+def test_the_average_follows_and_forgets_its_start() -> None:
+    average, trained = [torch.zeros(2)], [torch.ones(2)]
+    follow(average, trained, 0)
+    assert torch.allclose(average[0], torch.full((2,), 0.9))
+    for step in range(1, 40):
+        follow(average, trained, step)
+    assert float(average[0].min()) > 0.999
 
 
 def test_an_unknown_training_is_not_found(trainer: Trainer) -> None:

@@ -26,12 +26,14 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, trained: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer) -> int:
-    """The step to go on from, with everything in place; 0 where there is no checkpoint."""
+    """The step to go on from, with everything in place; 0 where there is no checkpoint that fits."""
     if not path.exists():
         return 0
     with safe_open(path, "pt") as file:
         step = int((file.metadata() or {})["step"])
         names = list(file.keys())
+        if sum(name.endswith(".value") for name in names) != len(trained):
+            return 0  # of an older version, which kept other parts
         for number, parameter in enumerate(trained):
             with torch.no_grad():
                 parameter.copy_(file.get_tensor(f"{number}.value"))

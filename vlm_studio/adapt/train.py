@@ -1,24 +1,22 @@
 """Teach the line reader a hand: ``python -m vlm_studio.adapt.train FOLDER``, in a process of its own.
 
 A LoRA on the late half of the tower and on the character head, learned with CTC from the person's corrected lines, each
-in several photographs of another day, with other people's lines mixed in. The early half never changes, so what it makes
-of every line is computed once and kept: that is what makes minutes of it on two cores.
+in several photographs of another day, from new lines joined from their words, and from other people's lines, on which the
+reader is held to what it read before (learning without forgetting, Li and Hoiem 2016). What is kept is the average of the
+weights along the way. Where the processor multiplies bfloat16 itself, it does.
 
-Same lines, same seed, same number of threads: the same adapter, whether the training ran through, was paused, or was
-killed and went on from its last checkpoint.
+Same lines, same seed, same machine, same number of threads: the same adapter, whether the training ran through, was paused,
+or was killed and went on from its last checkpoint.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
-import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,36 +41,33 @@ from vlm_studio.adapt.job import (
     read_job,
     replace_file,
 )
+from vlm_studio.adapt.material import (
+    FIRST_BLOCK,
+    Material,
+    Prepared,
+    Preparing,
+    batch_of,
+    choose,
+    multiplies_bfloat16,
+    scores_of,
+)
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
 from vlm_studio.model.adapter_file import clean_config, parse_adapter
-from vlm_studio.model.characters import encode, fold, pad_strips, prepare_strip, spell
-from vlm_studio.model.distort import vary
+from vlm_studio.model.characters import spell
 from vlm_studio.model.line_adapter import adaptable
 from vlm_studio.model.line_recogniser import LineRecogniser
 from vlm_studio.model.tower import LineScorer
 
-FIRST_BLOCK = 9
-"""Blocks before this one stay as they are."""
-KEPT_STRIPS = 480
-"""Strips whose early features are kept; with more lines there are fewer variants of each. About 0.5 MB each."""
-MIX_LINES = 40
-CHECK_LINES = 40
-"""Held-out lines that are read on the way, for the curve."""
 EVERY = 10
 """Steps between two points of the curve, each with a checkpoint."""
+SLOWNESS = 0.95
+"""Share of the averaged weights that a step leaves as it was, once some steps are made."""
+ANCHOR = 1.0
+"""Weight of staying with the earlier readings of other hands (Kullback-Leibler, nats a frame) beside the CTC loss."""
 
 
 class Stopped(Exception):
     """The app asked the training to stop; its checkpoint is written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What the early half makes of one strip: (channels, rows, columns) float16, its frames, its text."""
-
-    early: Tensor
-    frames: int
-    text: str
 
 
 class Training:
@@ -84,87 +79,68 @@ class Training:
         self.settings: TrainSettings = self.job.settings
         self.started = time.monotonic()
         self.scorer = LineScorer(*LineRecogniser(Path(self.job.base)).load())
+        self.fast = multiplies_bfloat16()
         self.parent = os.getppid()
 
     def run(self) -> None:
-        learn, mix, check = self._prepare()
+        material = self._prepare()
         self._inject()
-        optimiser = torch.optim.AdamW(self._trained(), lr=self.settings.rate, weight_decay=0.01)
-        step = read_checkpoint(self.folder / CHECKPOINT, self._trained(), optimiser)
-        ctc = nn.CTCLoss(zero_infinity=True)
+        trained = self._trained()
+        average = [nn.Parameter(p.detach().clone(), requires_grad=False) for p in trained]
+        optimiser = torch.optim.AdamW(trained, lr=self.settings.rate, weight_decay=0.01)
+        step = read_checkpoint(self.folder / CHECKPOINT, [*trained, *average], optimiser)
         losses: list[float] = []
         while step < self.settings.steps:
-            self._obey(step, optimiser)
+            self._obey(step, average, optimiser)
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(step, self.settings)
             self.scorer.train()
-            x, frames, targets, lengths = batch_of(choose(learn, mix, step, self.settings))
-            scores = self._late(x, frames).transpose(0, 1)
-            loss = ctc(scores, targets, frames, lengths)
+            loss = self._loss(choose(material, step, self.settings))
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self._trained(), 2.0)
+            nn.utils.clip_grad_norm_(trained, 2.0)
             optimiser.step()
+            follow(average, trained, step)
             step += 1
             losses.append(float(loss.detach()))
             if step % EVERY == 0 or step == self.settings.steps:
-                self._checkpoint(step, optimiser)
-                self._tell("train", step, sum(losses) / len(losses), self._cer(check))
+                self._checkpoint(step, average, optimiser)
+                self._tell("train", step, sum(losses) / len(losses), self._cer(material.check, average))
                 losses = []
-        self._export()
+        self._export(average)
         self._tell("done", step)
 
-    def _prepare(self) -> tuple[list[Prepared], list[Prepared], list[Prepared]]:
-        """(own lines in variants, lines of others, held-out lines), with their early features."""
+    def _prepare(self) -> Material:
         job = self.job
-        variants = max(1, min(self.settings.variants, KEPT_STRIPS // max(1, len(job.learn))))
         others = general_lines(Path(job.general), "mix") if self.settings.mix else []
-        others = others[:: max(1, -(-len(others) // MIX_LINES))]
-        total = len(job.learn) * variants + len(others) + min(CHECK_LINES, len(job.check))
-        done = 0
-        found: tuple[list[Prepared], list[Prepared], list[Prepared]] = ([], [], [])
+        learn, check = (
+            [(self._pixels(line.file), line.text) for line in side] for side in (job.learn, job.check)
+        )
 
-        def take(kind: int, pixels: np.ndarray, text: str) -> None:
-            nonlocal done
-            self._obey(0, None)
-            made = self._early(pixels, fold(text))
-            if made is not None:
-                found[kind].append(made)
-            done += 1
+        def told(done: int, total: int) -> None:
+            self._obey(0, [], None)
             if done % 20 == 0:
                 self._tell("prepare", done, total=total)
 
-        for number, line in enumerate(job.learn):
-            pixels = self._pixels(line.file)
-            for variant in range(variants):
-                # The line itself first: it is what the reader will see again.
-                seed = self.settings.seed * 100_003 + number * 101 + variant
-                take(0, pixels if variant == 0 else vary(pixels, seed), line.text)
-        for number, other in enumerate(others):
-            take(1, vary(other.pixels, number), other.text)
-        for line in job.check[:CHECK_LINES]:
-            take(2, self._pixels(line.file), line.text)
-        return found
+        return Preparing(self.scorer, self.settings, self.fast, told).material(learn, others, check)
 
     def _pixels(self, file: str) -> np.ndarray:
         with Image.open(self.folder / "lines" / file) as image:
             return np.asarray(image.convert("L"))
 
-    @torch.inference_mode()
-    def _early(self, pixels: np.ndarray, text: str) -> Prepared | None:
-        """None for a strip that is too short for its text: CTC could never spell it there."""
-        strip = prepare_strip(pixels)
-        padded, frames = pad_strips([strip])
-        codes = encode(text)
-        repeats = sum(a == b for a, b in itertools.pairwise(codes))
-        if not codes or int(frames[0]) < len(codes) + repeats + 1:
-            return None
-        early = self.scorer.tower.early(torch.from_numpy(padded), torch.from_numpy(frames), FIRST_BLOCK)
-        return Prepared(early[0].half(), int(frames[0]), text)
-
-    def _late(self, x: Tensor, frames: Tensor) -> Tensor:
-        scores: Tensor = self.scorer.head(self.scorer.tower.late(x, frames, FIRST_BLOCK))
-        return scores.log_softmax(-1)
+    def _loss(self, lines: Sequence[Prepared]) -> Tensor:
+        """CTC of all lines, and for lines of others how far they are read from how they were read before."""
+        x, frames, targets, lengths = batch_of(lines)
+        scores = scores_of(self.scorer, x, frames, self.fast)
+        loss: Tensor = nn.functional.ctc_loss(
+            scores.transpose(0, 1), targets, frames, lengths, zero_infinity=True
+        )
+        anchored = [
+            nn.functional.kl_div(row[: line.frames], line.base, log_target=True, reduction="batchmean")
+            for row, line in zip(scores, lines, strict=True)
+            if line.base is not None
+        ]
+        return loss + ANCHOR * torch.stack(anchored).mean() if anchored else loss
 
     def _inject(self) -> None:
         torch.manual_seed(self.settings.seed)
@@ -181,28 +157,32 @@ class Training:
         return [p for p in self.scorer.parameters() if p.requires_grad]
 
     @torch.inference_mode()
-    def _cer(self, lines: Sequence[Prepared]) -> float | None:
-        """Greedy character error rate; None where nothing is held out."""
+    def _cer(self, lines: Sequence[Prepared], average: Sequence[Tensor]) -> float | None:
+        """Greedy character error rate with the averaged weights; None where nothing is held out."""
         if not lines:
             return None
         self.scorer.eval()
+        trained = self._trained()
+        kept = [p.detach().clone() for p in trained]
+        put(trained, average)
         wrong = letters = 0
         for start in range(0, len(lines), 8):
             group = lines[start : start + 8]
             x, frames, _, _ = batch_of(group)
-            scores = self._late(x, frames).numpy()
+            scores = scores_of(self.scorer, x, frames, self.fast).numpy()
             for row, line in zip(scores, group, strict=True):
                 wrong += Levenshtein.distance(spell(row[: line.frames]), line.text)
                 letters += len(line.text)
+        put(trained, kept)
         return wrong / max(1, letters)
 
-    def _obey(self, step: int, optimiser: Any) -> None:
+    def _obey(self, step: int, average: Sequence[nn.Parameter], optimiser: Any) -> None:
         """Wait while paused. Raises Stopped, with a checkpoint written, when asked to or when the app is gone."""
         while True:
             word = control(self.folder)
             if word == "stop" or os.getppid() != self.parent:
                 if optimiser is not None:
-                    self._checkpoint(step, optimiser)
+                    self._checkpoint(step, average, optimiser)
                 raise Stopped
             if word != "pause":
                 return
@@ -214,10 +194,13 @@ class Training:
         seconds = round(time.monotonic() - self.started, 1)
         add_point(self.folder, TrainPoint(phase, step, total or self.settings.steps, seconds, loss, cer))
 
-    def _checkpoint(self, step: int, optimiser: torch.optim.Optimizer) -> None:
-        write_checkpoint(self.folder / CHECKPOINT, step, self._trained(), optimiser)
+    def _checkpoint(
+        self, step: int, average: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer
+    ) -> None:
+        write_checkpoint(self.folder / CHECKPOINT, step, [*self._trained(), *average], optimiser)
 
-    def _export(self) -> None:
+    def _export(self, average: Sequence[Tensor]) -> None:
+        put(self._trained(), average)
         state = get_peft_model_state_dict(self.scorer)
         weights = save({f"base_model.model.{k}": v.detach().half().contiguous() for k, v in state.items()})
         raw = {"peft_type": "LORA", "r": self.settings.rank, "lora_alpha": 2 * self.settings.rank}
@@ -226,43 +209,24 @@ class Training:
         replace_file(self.folder / CONFIG, json.dumps(config, indent=1).encode())
 
 
+@torch.no_grad()
+def follow(average: Sequence[Tensor], trained: Sequence[Tensor], step: int) -> None:
+    """One step of the exponential average; the first ones follow faster, so that the start is soon forgotten."""
+    share = 1 - min(SLOWNESS, (1 + step) / (10 + step))
+    for slow, quick in zip(average, trained, strict=True):
+        slow.lerp_(quick, share)
+
+
+@torch.no_grad()
+def put(places: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for place, value in zip(places, values, strict=True):
+        place.copy_(value)
+
+
 def rate_at(step: int, settings: TrainSettings) -> float:
     """A short warm-up, then a cosine to a twentieth."""
     part = step / max(1, settings.steps)
     return settings.rate * min(1.0, (step + 1) / 6) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * part)))
-
-
-def choose(
-    learn: Sequence[Prepared], mix: Sequence[Prepared], step: int, settings: TrainSettings
-) -> list[Prepared]:
-    """The batch of a step, by the seed and the step alone: own lines in turn, others at random."""
-    others = round(settings.batch * settings.mix) if mix else 0
-    own = settings.batch - others
-    chosen = [learn[i] for i in (_turn(len(learn), step * own + k, settings.seed) for k in range(own))]
-    chosen += random.Random(f"{settings.seed}-mix-{step}").sample(list(mix), min(others, len(mix)))
-    return sorted(chosen, key=lambda line: line.frames)
-
-
-def _turn(count: int, position: int, seed: int) -> int:
-    """Every line once, in a new order each round."""
-    order = list(range(count))
-    random.Random(f"{seed}-{position // count}").shuffle(order)
-    return order[position % count]
-
-
-def batch_of(lines: Sequence[Prepared]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Early features padded to one width, frames, targets joined end to end, target lengths."""
-    width = max(line.early.shape[-1] for line in lines)
-    x = torch.zeros(len(lines), *lines[0].early.shape[:2], width)
-    for row, line in enumerate(lines):
-        x[row, :, :, : line.early.shape[-1]] = line.early
-    codes = [encode(line.text) for line in lines]
-    return (
-        x,
-        torch.tensor([line.frames for line in lines]),
-        torch.tensor([code for row in codes for code in row]),
-        torch.tensor([len(row) for row in codes]),
-    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -94,6 +94,8 @@ class TrainSettings:
     """Share of each batch that are other people's lines, against forgetting."""
     variants: int = 5
     """Photographs of another day made of each corrected line."""
+    recomposed: float = 0.5
+    """Share of the own lines of each batch that are joined anew from words of the corrected lines."""
     seed: int = 0
     model: str = ""
     """A model of the hub, taught with QLoRA on its graphics card; empty: nano's line reader."""

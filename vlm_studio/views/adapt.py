@@ -69,7 +69,7 @@ def verdict_html(verdict: Verdict | None) -> str:
         f'<div class="verdict {kind}"><p>{escape(verdict.why)}</p>'
         f"<table><thead><tr><th></th><th>before</th><th>after</th></tr></thead><tbody>{cells}</tbody></table>"
         f'<p class="studio-hint">On {verdict.lines} lines of {verdict.pages} {pages} that it never saw. Change of the CER '
-        f"{points(change.mean)}, 90% interval {points(change.low)} to {points(change.high)} points.</p></div>"
+        f"{points(change.mean)}, 80% interval {points(change.low)} to {points(change.high)} points.</p></div>"
     )
 
 
