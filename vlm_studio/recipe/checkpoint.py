@@ -16,15 +16,16 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of each weight."""
 
 
-def with_lora(base: Any, config: LoraConfig, device: str) -> Any:
-    """`base` frozen, its language model in bfloat16, with new low-rank branches in float32.
-
-    The connector stays in float32: it is cheap, and rounding its softmax would blur what it spells.
-    """
-    base.requires_grad_(False)
+def halved(base: Any) -> Any:
+    """`base` with its language model in bfloat16; the connector is cheap, and rounding would blur what it spells."""
     base.model.text_model.to(torch.bfloat16)
     base.lm_head.to(torch.bfloat16)
-    model = get_peft_model(base, config).to(device)
+    return base
+
+
+def with_lora(base: Any, config: LoraConfig, device: str) -> Any:
+    """`base` frozen, its language model in bfloat16, with new low-rank branches in float32."""
+    model = get_peft_model(halved(base.requires_grad_(False)), config).to(device)
     model.config.use_cache = False
     return model
 

@@ -1,10 +1,10 @@
-"""Ship connector, adapters and learning curves of stages 1 and 2, and what each of them reads.
+"""Ship connector, adapters and learning curves of stages 1 to 3, and what each of them reads and answers.
 
 ``python -m vlm_studio.recipe.export_language --out RUN --reader assets/nano/tower.safetensors --fonts F --texts T --copiste C
 --language L``
 
-A connector or adapter that reads worse than the shipped one on the same lines is not written (``--force`` writes it all the
-same). Weights are float16; adapters are PEFT folders that go onto `vlm_studio.model.nano.build`'s model.
+A connector or adapter that does worse than the shipped one is not written (``--force`` writes it all the same, as is right
+after a change of the tower). Weights are float16; adapters are PEFT folders that go onto `vlm_studio.model.nano.build`'s model.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from vlm_studio.model.characters import spell
 from vlm_studio.model.nano import build
 from vlm_studio.model.spelling import SpellingConnector
+from vlm_studio.recipe import checkpoint
 from vlm_studio.recipe.evaluate import Score, score
 from vlm_studio.recipe.features import Line, load_reader
 from vlm_studio.recipe.lines import Stacker, held_out, shared_arguments, spelled
@@ -31,9 +32,20 @@ from vlm_studio.recipe.train_connector import new_connector
 from vlm_studio.recipe.train_reading import Reading
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "nano"
-ADAPTERS = {
+READERS = {
     "reading": "LoRA on language model and connector: reads a strip letter by letter",
     "frozen": "its twin for comparison: the same lines and steps, LoRA on the connector alone, language model frozen",
+}
+ANSWERING = "answering"
+ADAPTERS = {
+    **READERS,
+    ANSWERING: "LoRA on the upper layers of the language model: short answers about notes whose text was read, copied from it",
+}
+NOTES = {
+    "name": "Notes with known facts, and questions about them",
+    "from": "made up by vlm_studio/recipe/notes.py",
+    "licence": "as this project",
+    "held_out": "topics, names and things of recipe/notes.py's other side",
 }
 CONDITIONS = (
     "held-out lines of at most 56 letters, drawn in font families that training never saw, and Copiste lines of texts that it "
@@ -84,7 +96,7 @@ def readings(args: argparse.Namespace, held: dict[str, list[Line]]) -> dict[str,
     connector = _connector(args.out / "connector.safetensors")
     rows["connector"] = {name: spelled(connector, stacker, lines) for name, lines in held.items()}
     seconds = {}
-    for kind in ADAPTERS:
+    for kind in READERS:
         if (args.out / kind / "adapter_model.safetensors").exists():
             began = time.process_time()
             rows[kind] = _read_with(args, kind, stacker, held)
@@ -109,10 +121,10 @@ def _read_with(
 ) -> dict[str, list[str]]:
     base, processor = build(args.language, args.reader.parent)
     base.model.connector.load_state_dict(load_file(args.out / "connector.safetensors"))
-    model = PeftModel.from_pretrained(base, args.out / kind).eval()
+    model = PeftModel.from_pretrained(checkpoint.halved(base), args.out / kind).eval()
     reading = Reading(model, processor, stacker)
     return {
-        name: [text for k in range(0, len(lines), 8) for text in reading.read(lines[k : k + 8])]
+        name: [text for k in range(0, len(lines), 40) for text in reading.read(lines[k : k + 40])]
         for name, lines in held.items()
     }
 
@@ -131,24 +143,40 @@ def _mean(rows: dict[str, Any]) -> float:
     return sum(cers) / len(cers)
 
 
+def answered(stages: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
+    """What stage 3 measured last on held-out notes: shares of exact answers."""
+    rows = [row for row in stages.get(ANSWERING, []) if "exact" in row]
+    return {"exact": rows[-1]["exact"]} if rows else None
+
+
 def export(args: argparse.Namespace) -> None:
     """Measure, compare with what is shipped, write weights, curves, card and provenance."""
     torch.set_num_threads(args.threads)
     measured = readings(args, held_out(args))
     print(json.dumps(measured, indent=1))
     file = args.assets / "curves.json"
-    old = json.loads(file.read_text("utf-8")).get("evaluation", {}) if file.exists() else {}
+    shipped = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    old = shipped.get("evaluation", {})
     better = {k for k in measured if args.force or k not in old or _mean(measured[k]) < _mean(old[k])}
+    stages = {**shipped.get("stages", {}), **curves(args.out)}
+    exact = answered(stages) if (args.out / ANSWERING).exists() else None
+    if exact and (args.force or _exact(exact) >= _exact(old.get(ANSWERING, {"exact": {}}))):
+        measured[ANSWERING] = exact
+        better.add(ANSWERING)
     if "connector" in better:
         write_connector(args.out / "connector.safetensors", args.assets)
     for kind in better & set(ADAPTERS):
         write_adapter(args.out / kind, args.assets / "adapters" / kind)
-    kept = curves(args.out)
-    evaluation = {k: measured[k] if k in better else old[k] for k in measured}
-    _write(file, {"conditions": CONDITIONS, "adapters": ADAPTERS, "stages": kept, "evaluation": evaluation})
+    evaluation = {**old, **{k: measured[k] for k in better}}
+    _write(file, {"conditions": CONDITIONS, "adapters": ADAPTERS, "stages": stages, "evaluation": evaluation})
     _hash_all(args.assets)
     _tell_card(args.assets / "card.json", evaluation, args.language)
     print("written:", sorted(better))
+
+
+def _exact(found: dict[str, Any]) -> float:
+    """Share of exact answers, of the form that does best."""
+    return max((row["all"] for row in found["exact"].values()), default=0.0)
 
 
 def _tell_card(path: Path, evaluation: dict[str, Any], language: Path) -> None:
@@ -169,8 +197,10 @@ def _tell_card(path: Path, evaluation: dict[str, Any], language: Path) -> None:
 
 
 def _hash_all(assets: Path) -> None:
-    """Every weight file's SHA-256 into provenance.json."""
+    """Every weight file's SHA-256, the day, and what stage 3 learned from, into provenance.json."""
     provenance = json.loads((assets / "provenance.json").read_text("utf-8"))
+    provenance["made"] = time.strftime("%Y-%m-%d")
+    provenance["data"] = [d for d in provenance["data"] if d["name"] != NOTES["name"]] + [NOTES]
     provenance["sha256"] = {
         str(file.relative_to(assets)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(assets.rglob("*.safetensors"))
