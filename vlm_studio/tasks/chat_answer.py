@@ -28,6 +28,7 @@ from vlm_studio.core.conversation import Ask, GenParams, ImagePart, Part, TextPa
 from vlm_studio.core.documents import Page, PageReading, Word
 from vlm_studio.core.errors import Cancelled, ModelUnavailable, OutOfMemory, StudioError
 from vlm_studio.core.ports import Engine, ModelCard
+from vlm_studio.tasks import chat_learned as learned
 from vlm_studio.tasks import chat_replies as replies
 from vlm_studio.tasks.chat_replies import as_text
 from vlm_studio.tasks.chat_rules import Decision, Route, decide, unsupported
@@ -110,7 +111,10 @@ class _Progress:
 
 
 class Answerer:
-    """Makes answers. `find` looks them up in texts; `engine` loads a model, and is called only where it is needed."""
+    """Makes answers. `find` looks them up in texts; `engine` loads a model, and is called only where it is needed.
+
+    `shipped` names the adapters that come with the embedded model.
+    """
 
     def __init__(
         self,
@@ -118,8 +122,10 @@ class Answerer:
         engine: Callable[[Variant], Engine],
         transcriber: Transcriber,
         find: replies.Finder,
+        shipped: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.card, self.engine, self.transcriber, self.find = card, engine, transcriber, find
+        self.shipped = shipped
 
     def answer(self, context: Context, cancel: CancelToken) -> Iterator[Told | Said | Composed]:
         """Pieces, then exactly one Composed: also when stopped, and when a StudioError ended it."""
@@ -171,12 +177,48 @@ class Answerer:
         before = dict.fromkeys(i for turn in context.turns[:-1] for i in _images_of(context, turn))
         earlier = [image for image in before if image not in fresh]
         decision = decide(replies.words_of(question), fresh, earlier)
+        made = yield from self._learned(context, progress, cancel, decision)
+        if made is not None:
+            yield Said(as_text(made.parts))
+            yield made
+            return
         reply = self._by_rule(question, decision, progress.card.title)
         if reply is None:
             yield from self._ask(context, progress, cancel, decision)
             return
         yield Said(as_text(reply.parts))
         yield Composed(reply.parts, "done", self._details(context, progress, reply.how, reply.rests_on))
+
+    def _learned(
+        self, context: Context, progress: _Progress, cancel: CancelToken, decision: Decision
+    ) -> Generator[Told | Said | Composed, None, Composed | None]:
+        """A short answer about notes by the adapter that learned it; None where the rules have to do."""
+        fits = decision.route == "find" and learned.suits(decision.about)
+        if not fits or progress.card.name != NANO or learned.ADAPTER not in self.shipped():
+            return None
+        yield Told("Asking about the note ...")
+        variant = learned.wearing(replace(context.options.variant, model_id=NANO))
+        words = replies.words_of(context.turns[-1])
+        quoted = [_quoted(context, image.sha256) for image in decision.about]
+        asked = learned.ask_learned(self.engine, variant, words, decision.about, quoted, cancel)
+        try:
+            while True:
+                yield Told(next(asked))
+        except StopIteration as ended:
+            reply, answer = ended.value
+        cancel.raise_if_cancelled()
+        if reply is None or answer is None:
+            return None
+        details = self._details(context, progress, reply.how, reply.rests_on)
+        run = replace(
+            details,
+            model=NANO,
+            variant=variant,
+            params=learned.PARAMS,
+            usage=answer.usage,
+            tokens=answer.tokens,
+        )
+        return Composed(reply.parts, "done", run)
 
     def _by_rule(self, question: ChatTurn, decision: Decision, model: str) -> replies.Reply | None:
         """An answer that needs no language model; None where one is needed."""
