@@ -105,7 +105,7 @@ def _watch(args: argparse.Namespace, studio: Studio, run: TrainingRun) -> int:
         if isinstance(event, TrainPoint) and event.phase != "done":
             cer = "" if event.cer is None else f", CER of kept-back lines {event.cer:.1%}"
             print(f"{event.phase} {event.step}/{event.total}{cer}", file=sys.stderr)
-        elif isinstance(event, Judging):
+        elif isinstance(event, Judging) and not event.done:
             print("reading the lines that were kept back", file=sys.stderr)
         elif isinstance(event, Learned):
             learned = event.adapter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -210,8 +211,10 @@ def test_events_come_to_whoever_watches(ready: Desk) -> None:
     with pytest.raises(InvalidRequest, match="running already"):
         ready.adapting.start(OWNER, "Another")
     ready.trainer.over.set()
-    kinds = [type(event) for event in live.follow()]
-    assert kinds == [TrainPoint, Judging, Learned]
+    events = list(live.follow())
+    assert [kind for kind, _ in itertools.groupby(map(type, events))] == [TrainPoint, Judging, Learned]
+    judging = [event for event in events if isinstance(event, Judging)]
+    assert [event.done for event in judging] == list(range(judging[-1].total + 1))
 
 
 def test_stopped_and_taken_up_again(ready: Desk) -> None:

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from vlm_studio.core.adapters import Adapter, AdapterFacts, Interval, TrainSettings, Verdict
+from vlm_studio.core.adapters import Adapter, AdapterFacts, Interval, TrainPoint, TrainSettings, Verdict
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
 from vlm_studio.core.errors import InvalidRequest, NotFound
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
 from vlm_studio.studio import Studio
+from vlm_studio.tasks.adapt import Judging
 from vlm_studio.ui.app import build_app
 from vlm_studio.ui.tabs import adapt_handlers as on
+from vlm_studio.ui.tabs import compare_handlers
 from vlm_studio.ui.tabs.adapt_handlers import View
+from vlm_studio.views.adapt import training_html
 
 NAMES = (
     "training chosen advice lines next train controls pause go_on stop status curve verdict adapters card "
@@ -127,3 +130,29 @@ def test_the_pages_own_events_are_hidden_and_the_calls_are_named(studio: Studio)
     with build_app(studio) as app:
         names = {fn.api_name for fn in app.fns.values() if fn.api_visibility == "public"}
     assert {"adapters", "train", "compare"} <= names
+
+
+def test_an_adapter_goes_to_the_tab_that_compares_each_time_it_is_asked(studio: Studio) -> None:
+    mine = adapter(studio)
+    first, second = (on.compare(studio, mine.id, REQUEST) for _ in range(2))
+    assert first != second
+    right = compare_handlers.open_session(studio, first, "base", "reading", REQUEST)[6]
+    assert right["value"] == mine.id
+    with pytest.raises(NotFound):
+        on.compare(studio, adapter(studio, owner="user:eve").id, REQUEST)
+
+
+def test_a_training_tells_how_long_it_takes_and_what_it_is_judged_on(studio: Studio) -> None:
+    steps = [TrainPoint("train", n, 40, 30.0 * n, 0.5, 0.1) for n in (10, 20)]
+    assert "about 10 min left" in on._progress(steps)
+    assert "left" not in on._progress(steps[:1])
+    assert "left" not in on._progress(steps, paused=True)
+    # The clock begins anew after a stop.
+    assert "left" not in on._progress([steps[0], TrainPoint("train", 20, 40, 9.0, 0.5, 0.1)])
+    assert "40 steps" in training_html(steps)
+    assert "3 of 9" in on._judging(Judging(3, 9))
+    corrected(studio, 200, 12)
+    corrected(studio, 90, 6)
+    found = shown(on.render(studio, OWNER, View()))
+    assert "12 corrected lines to learn from, 6 on 1 page kept back" in found["advice"]
+    assert "put right every line" in found["next"]

@@ -33,6 +33,7 @@ from vlm_studio.model.characters import ALPHABET
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.compare import reading_ask
 from vlm_studio.tasks.compare_input import piece
+from vlm_studio.ui.shared import COMPARE_WITH
 from vlm_studio.ui.tabs import compare_handlers as on
 from vlm_studio.views.compare import comparison_html, lines_html, paper_html
 
@@ -129,7 +130,7 @@ def test_adapters_of_others_are_no_choice_and_one_that_is_gone_gives_way(studio:
     with pytest.raises(InvalidRequest):
         next(on.compare(studio, None, None, "", "0", "", "", "base", theirs, 100, REQUEST))
     with pytest.raises(NotFound):
-        on.open_session(studio, f"compare/{on.WITH}{theirs}", "base", "reading", REQUEST)
+        on.open_session(studio, f"{COMPARE_WITH}{theirs}", "base", "reading", REQUEST)
 
 
 def test_the_command_and_the_endpoint_take_hands_by_name(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -135,7 +135,11 @@ class HandModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """The training is over; the held-out lines are being read without and with the adapter."""
+    """The training is over; held-out and general lines are being read without and with the adapter."""
+
+    done: int = 0
+    total: int = 0
+    """Lines, each counted as often as it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +301,15 @@ class Adapting:
                 self.rows.set_training(run.owner, run.id, "cancelled", message)
                 return
             yield Judging()
-            yield Learned(self._finish(run, *product))
+            adapter = yield from self._finish(run, *product)
+            yield Learned(adapter)
         except StudioError as failure:
             self.rows.set_training(run.owner, run.id, "failed", str(failure))
             raise
 
-    def _finish(self, run: TrainingRun, config: Mapping[str, Any], weights: bytes) -> Adapter:
+    def _finish(
+        self, run: TrainingRun, config: Mapping[str, Any], weights: bytes
+    ) -> Generator[Judging, None, Adapter]:
         """Judge what was learned, keep it, and read with it if the gate lets it through.
 
         What a model of the hub learned is kept unmeasured: the gate reads with nano's reader.
@@ -315,7 +322,7 @@ class Adapting:
             self.rows.set_training(run.owner, run.id, "done", "Learned; not measured.", adapter.id)
             return adapter
         held = self.trainer.held(run.id)
-        verdict = self.judged(held, run.held_pages, (config, weights))
+        verdict = yield from self._judged(held, run.held_pages, (config, weights))
         facts = AdapterFacts(
             "hand", self.model.name, self.model.sha256, run.settings.rank,
             self.model.parameters(config, weights), run.lines, self.version,
@@ -326,18 +333,19 @@ class Adapting:
         self.rows.set_training(run.owner, run.id, "done", verdict.why, adapter.id)
         return self.rows.get(run.owner, adapter.id)
 
-    def judged(
+    def _judged(
         self, held: Sequence[tuple[Image, str]], pages: int, adapter: tuple[Mapping[str, Any], bytes]
-    ) -> Verdict:
-        """Read held-out lines and the general set without and with an adapter, as the app reads."""
-        readers = self.model.reader(None), self.model.reader(adapter)
+    ) -> Generator[Judging, None, Verdict]:
+        """Read held-out lines and the general set without and with the adapter, as the app reads."""
         general = self.model.general()
-        wanted = [text for _, text in held]
-        own = [_read(reader, [image for image, _ in held]) for reader in readers]
-        others = [_read(reader, [image for image, _ in general]) for reader in readers]
-        rates = [total([(r, t) for r, (_, t) in zip(read, general, strict=True)]).cer for read in others]
-        return judge(wanted, own[0], own[1], pages, (rates[0], rates[1]))
-
-
-def _read(reader: Reader, strips: Sequence[Image]) -> list[str]:
-    return [reading.text for reading in reader.read(strips, CancelToken())]
+        strips = [image for image, _ in (*held, *general)]
+        read: list[list[str]] = []
+        for reader in (self.model.reader(None), self.model.reader(adapter)):
+            read.append([])
+            for reading in reader.read(strips, CancelToken()):
+                read[-1].append(reading.text)
+                yield Judging(sum(map(len, read)), 2 * len(strips))
+        own = [side[: len(held)] for side in read]
+        others = [list(zip(side[len(held) :], (text for _, text in general), strict=True)) for side in read]
+        rates = [total(side).cer for side in others]
+        return judge([text for _, text in held], own[0], own[1], pages, (rates[0], rates[1]))

@@ -25,6 +25,10 @@ API_HIDDEN = "private"
 """For events that are only the page's own plumbing."""
 
 
+COMPARE_WITH = "compare/with:"
+"""Before ``adapter/anything`` in `Shared.opened`: that adapter is to be compared with the base."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """Built once, before any tab, so that tabs can point at each other without importing each other."""

@@ -38,18 +38,34 @@ def strip_list_html(rows: Sequence[StripRow], label: str, nothing: str) -> str:
     return f'<ol class="strip-list" role="listbox" aria-label="{escape(label, quote=True)}">{"".join(items)}</ol>'
 
 
-def training_html(points: Sequence[TrainPoint], before: float | None = None) -> str:
-    """Loss and error rate of the held-out lines over the steps; empty before the first."""
+def training_html(points: Sequence[TrainPoint]) -> str:
+    """Loss and error rate of the held-out lines over all the steps there will be; empty before the first."""
     trained = [p for p in points if p.phase == "train"]
     errors = [(float(p.step), p.cer) for p in trained if p.cer is not None]
     losses = [(float(p.step), p.loss) for p in trained if p.loss is not None]
-    if before is not None and errors:
-        errors = [(0.0, before), *errors]
+    until = float(max((p.total for p in trained), default=0))
     return curves_svg(
         [Series("letter errors on held-out lines", errors)],
         "Letter errors on held-out lines over the steps",
         percent,
-    ) + curves_svg([Series("training loss", losses)], "Training loss over the steps", lambda v: f"{v:.2f}")
+        until=until,
+    ) + curves_svg(
+        [Series("training loss", losses)], "Training loss over the steps", lambda v: f"{v:.2f}", until=until
+    )
+
+
+def time_left(points: Sequence[TrainPoint]) -> str:
+    """How long the steps that are left take if they go on as the last ones did; empty where nobody knows yet."""
+    trained = [p for p in points if p.phase == "train"]
+    if len(trained) < 2 or trained[-1].step <= trained[-2].step or trained[-1].step >= trained[-1].total:
+        return ""
+    before, last = trained[-2:]
+    pace = (last.seconds - before.seconds) / (last.step - before.step)
+    seconds = pace * (last.total - last.step)
+    if seconds <= 0:
+        # It went on from a checkpoint in between, and its clock began anew.
+        return ""
+    return f"about {seconds / 60:.0f} min left" if seconds > 90 else "a minute or so left"
 
 
 def verdict_html(verdict: Verdict | None) -> str:

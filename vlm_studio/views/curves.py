@@ -19,13 +19,20 @@ class Series:
 
 
 def curves_svg(
-    series: Sequence[Series], label: str, value: Callable[[float], str], x_label: str = "steps"
+    series: Sequence[Series],
+    label: str,
+    value: Callable[[float], str],
+    x_label: str = "steps",
+    until: float = 0.0,
 ) -> str:
-    """`value` writes a y value (the axis begins at 0); `label` says what the picture shows, for those who cannot see it."""
+    """`value` writes a y value (the axis begins at 0); `label` says what the picture shows, for those who cannot see it.
+
+    The x axis ends at `until`, or where the points go beyond it.
+    """
     drawn = [line for line in series if line.points]
     if not drawn:
         return ""
-    right = max(x for line in drawn for x, _ in line.points) or 1.0
+    right = max(until, *(x for line in drawn for x, _ in line.points)) or 1.0
     high = max(y for line in drawn for _, y in line.points) * 1.08 or 1.0
 
     def at(x: float, y: float) -> tuple[float, float]:

@@ -51,6 +51,7 @@ class Panel:
     card_verdict: gr.HTML
     use: gr.Button
     stop_using: gr.Button
+    compare: gr.Button
     new_name: gr.Textbox
     notes: gr.Textbox
     keep: gr.Button
@@ -133,6 +134,7 @@ def _kept() -> dict[str, gr.components.Component]:
                     "Read with it", variant="primary", size="sm", min_width=100, elem_id="adapt-use"
                 )
                 stop_using = gr.Button("Read without it", size="sm", min_width=100)
+                compare = gr.Button("Compare", size="sm", min_width=90, elem_id="adapt-compare")
             new_name = gr.Textbox(label="Name", max_lines=1, max_length=80)
             notes = gr.Textbox(label="Notes", lines=2, max_length=2000)
             with gr.Row():
@@ -149,6 +151,7 @@ def _kept() -> dict[str, gr.components.Component]:
         )
     return {
         "adapters": adapters, "card": card, "card_verdict": card_verdict, "use": use, "stop_using": stop_using,
+        "compare": compare,
         "new_name": new_name, "notes": notes, "keep": keep, "export": export, "delete": delete,
         "taken_in": taken_in, "download": download,
     }  # fmt: skip
@@ -183,6 +186,13 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     does(panel.taken_in.upload, on.take_in, panel.taken_in)
     panel.next_lines.select(
         guarded(on.open_line, studio), None, shared.opened, show_progress="hidden", api_visibility=API_HIDDEN
+    )
+    panel.compare.click(
+        guarded(on.compare, studio),
+        panel.chosen,
+        shared.opened,
+        show_progress="hidden",
+        api_visibility=API_HIDDEN,
     )
     panel.export.click(
         guarded(on.export, studio),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,19 @@ import gradio as gr
 
 from vlm_studio.core.adapters import Adapter, LearnLine, ReadLineOf, TrainingRun, TrainPoint, TrainSettings
 from vlm_studio.core.errors import NotFound, StudioError
+from vlm_studio.core.ids import new_id
 from vlm_studio.core.sessions import TrainingLine
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.adapt import Judging, Learned
-from vlm_studio.ui.shared import owner_of
+from vlm_studio.tasks.adapt_lines import Split
+from vlm_studio.ui.shared import COMPARE_WITH, owner_of
 from vlm_studio.ui.tabs.sessions_handlers import download_folder
 from vlm_studio.views.adapt import (
     StripRow,
     adapter_list_html,
     percent,
     strip_list_html,
+    time_left,
     training_html,
     verdict_html,
 )
@@ -36,6 +39,7 @@ STRIP_PIXELS = 520
 OUTPUTS = 20
 NO_LINES = "Nothing yet. Put a line right in Transcribe and it appears here."
 NO_NEXT = "Nothing to correct. Read some pages in Transcribe first."
+ALL_RIGHT = "You have put right every line that was read. Read another page in Transcribe to go on."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
     return [
         run.id if run else "",
         chosen.id if chosen else "",
-        status_html(told.sentence, None),
+        status_html(f"{_counted(studio.adapting.split(owner))} {told.sentence}".strip(), None),
         gr.skip() if view.same_lines else _lines(studio, owner),
         gr.skip() if view.same_lines else _next(studio, owner),
         gr.update(interactive=told.ready and not busy),
@@ -73,6 +77,14 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
         adapter_list_html(adapters, chosen.id if chosen else ""),
         *_card(chosen),
     ]
+
+
+def _counted(parts: Split) -> str:
+    """What there is to learn from; nothing is said of nothing."""
+    if not parts.held:
+        return ""
+    pages = "1 page" if parts.held_pages == 1 else f"{parts.held_pages} pages"
+    return f"{len(parts.learn)} corrected lines to learn from, {len(parts.held)} on {pages} kept back to test on."
 
 
 def _shown(html: str) -> Any:
@@ -125,7 +137,8 @@ def _next(studio: Studio, owner: str) -> str:
         )
         for n in chosen
     ]  # fmt: skip
-    return strip_list_html(rows, "Lines to correct next", NO_NEXT)
+    nothing = ALL_RIGHT if studio.adapting.lines(owner) else NO_NEXT
+    return strip_list_html(rows, "Lines to correct next", nothing)
 
 
 def _picture(studio: Studio, owner: str, line: TrainingLine | ReadLineOf) -> str:
@@ -139,23 +152,32 @@ def _run_status(studio: Studio, owner: str, run: TrainingRun | None) -> str:
     if run is None:
         return ""
     if run.state in {"running", "paused"}:
-        points = studio.adapting.points(owner, run.id)
-        return _progress(points[-1] if points else None, run.state == "paused")
+        return _progress(studio.adapting.points(owner, run.id), run.state == "paused")
     return status_html(run.message, None, problem=run.state == "failed") if run.state != "done" else ""
 
 
-def _progress(point: TrainPoint | None, paused: bool = False) -> str:
-    if point is None:
+def _progress(points: Sequence[TrainPoint], paused: bool = False) -> str:
+    if not points:
         return status_html("Starting ...", 0.0)
+    point = points[-1]
     share = point.step / max(1, point.total)
     if point.phase == "prepare":
         return status_html(f"Preparing line {point.step} of {point.total}", 0.25 * share)
     told = f"Step {point.step} of {point.total}"
     if point.cer is not None:
         told += f": {percent(point.cer)} letter errors on your held-out lines"
-    if point.phase == "train" and not paused and point.step:
-        told += f", {point.seconds:.0f} s so far"
-    return status_html(("Paused. " if paused else "") + told, 0.25 + 0.75 * share)
+    left = "" if paused else time_left(points)
+    return status_html(
+        ("Paused. " if paused else "") + told + (f", {left}" if left else ""), 0.25 + 0.75 * share
+    )
+
+
+def _judging(event: Judging) -> str:
+    told = f", {event.done} of {event.total}" if event.total else ""
+    share = event.done / event.total if event.total else 0.0
+    return status_html(
+        f"Reading the lines that were kept back, and other hands, without it and with it{told}", share
+    )
 
 
 def _curve(studio: Studio, owner: str, run: TrainingRun | None) -> str:
@@ -217,28 +239,34 @@ def _follow(studio: Studio, owner: str, view: View) -> Iterator[list[Any]]:
     shown = 0.0
     if live is not None:
         for event in live.follow():
-            if isinstance(event, Judging):
-                told = status_html("Reading the lines that were kept back ...", 1.0)
-                yield render(studio, owner, replace(view, status=told, same_lines=True))
-            elif isinstance(event, Learned):
+            if isinstance(event, Learned):
                 view = replace(view, chosen=event.adapter.id)
-            elif isinstance(event, TrainPoint) and time.monotonic() - shown > REFRESH_SECONDS:
+            elif time.monotonic() - shown > REFRESH_SECONDS:
                 shown = time.monotonic()
-                told = _progress(event)
+                told = (
+                    _judging(event)
+                    if isinstance(event, Judging)
+                    else _progress(studio.adapting.points(owner, view.training))
+                )
                 yield render(studio, owner, replace(view, status=told, same_lines=True))
     yield render(studio, owner, view)
 
 
-def pause(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+def _done(
+    studio: Studio, request: gr.Request, view: View, act: Callable[..., object], *values: Any
+) -> list[Any]:
+    """`act` on something of the owner's, then the tab as it is afterwards."""
     owner = owner_of(studio.settings, request)
-    studio.adapting.pause(owner, training)
-    return render(studio, owner, View(training, chosen, same_lines=True))
+    act(owner, *values)
+    return render(studio, owner, replace(view, same_lines=True))
+
+
+def pause(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    return _done(studio, request, View(training, chosen), studio.adapting.pause, training)
 
 
 def stop(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    studio.adapting.stop(owner, training)
-    return render(studio, owner, View(training, chosen, same_lines=True))
+    return _done(studio, request, View(training, chosen), studio.adapting.stop, training)
 
 
 def toggle_line(
@@ -266,29 +294,28 @@ def choose(studio: Studio, training: str, chosen: str, request: gr.Request, even
 
 
 def use(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    studio.adapters.activate(owner, chosen)
-    return render(studio, owner, View(training, chosen, same_lines=True))
+    return _done(studio, request, View(training, chosen), studio.adapters.activate, chosen)
 
 
 def stop_using(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    studio.adapters.activate(owner, None)
-    return render(studio, owner, View(training, chosen, same_lines=True))
+    return _done(studio, request, View(training, chosen), studio.adapters.activate, None)
 
 
 def rename(
     studio: Studio, training: str, chosen: str, name: str, notes: str, request: gr.Request
 ) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    studio.adapters.rename(owner, chosen, name, notes or "")
-    return render(studio, owner, View(training, chosen, same_lines=True))
+    view = View(training, chosen)
+    return _done(studio, request, view, studio.adapters.rename, chosen, name, notes or "")
 
 
 def delete(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    studio.adapters.delete(owner, chosen)
-    return render(studio, owner, View(training, "", same_lines=True))
+    return _done(studio, request, View(training), studio.adapters.delete, chosen)
+
+
+def compare(studio: Studio, chosen: str, request: gr.Request) -> str:
+    """Asks the tab that compares to take this adapter, however often. Raises NotFound."""
+    adapter = studio.adapter_store.get(owner_of(studio.settings, request), chosen)
+    return f"{COMPARE_WITH}{adapter.id}/{new_id()}"
 
 
 def take_in(studio: Studio, training: str, chosen: str, path: str | None, request: gr.Request) -> list[Any]:

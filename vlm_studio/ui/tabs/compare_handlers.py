@@ -17,7 +17,7 @@ from vlm_studio.studio import Studio
 from vlm_studio.tasks.compare import BASE, Choice, reading_ask
 from vlm_studio.tasks.compare_input import Piece, piece, pieces
 from vlm_studio.tasks.compare_lessons import what_holds
-from vlm_studio.ui.shared import owner_of, upload_path
+from vlm_studio.ui.shared import COMPARE_WITH, owner_of, upload_path
 from vlm_studio.views.adapt import StripRow, strip_list_html
 from vlm_studio.views.compare import comparison_html, lessons_html, lines_html, paper_html
 from vlm_studio.views.picture_buttons import thumbnail_uri
@@ -25,8 +25,6 @@ from vlm_studio.views.transcript import status_html
 
 TAB = "Frozen vs LoRA"
 KIND = "compare"
-WITH = "with:"
-"""Before the id of an adapter, where another tab asks for it to be compared."""
 STRIP_PIXELS = 520
 LISTED = 40
 LABELS = {
@@ -210,8 +208,8 @@ def open_session(studio: Studio, opened: str, left: str, right: str, request: gr
     if kind != KIND or not rest:
         return [gr.skip()] * 10
     owner = owner_of(studio.settings, request)
-    if rest.startswith(WITH):
-        wanted = rest.removeprefix(WITH)
+    if opened.startswith(COMPARE_WITH):
+        wanted = opened.removeprefix(COMPARE_WITH).split("/")[0]
         title = studio.adapter_store.get(owner, wanted).name
         hint = status_html(f"Choose a line or give a picture: {title} is compared with the base.", None)
         return [*[gr.skip()] * 5, *_sides(studio, owner, BASE, wanted), hint, gr.skip(), gr.skip()]
