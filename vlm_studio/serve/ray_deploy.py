@@ -14,6 +14,8 @@ from typing import Any
 
 # Nothing is reported to anybody.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# A busy machine takes longer than the 30 seconds after which Ray gives up.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
 
 import ray
 from fastapi import FastAPI, Request
@@ -148,7 +150,7 @@ def run_until_stopped(host: str, port: int, replicas: int) -> int:
     if "RAY_ADDRESS" in os.environ:
         ray.init(namespace=APP)
     else:
-        ray.init(namespace=APP, include_dashboard=False, log_to_driver=True)
+        ray.init("local", namespace=APP, include_dashboard=False, log_to_driver=True)
     serve.start(http_options={"host": host, "port": port, "location": "EveryNode"})
     serve.run(build({"replicas": replicas}), name=APP, route_prefix="/")
     stop = threading.Event()
