@@ -16,6 +16,8 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # A busy machine takes longer than the 30 seconds after which Ray gives up.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+# The replicas are what this machine is for; Ray would put them behind everything else on it.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from fastapi import FastAPI, Request
