@@ -251,6 +251,22 @@ def test_an_app_that_ended_while_the_gate_read_goes_on_with_the_gate(ready: Desk
     assert isinstance(events[-1], Learned)
 
 
+def test_an_app_that_ends_does_not_wait_for_the_gate(ready: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: Reads, strips: object, cancel: CancelToken) -> Iterator[LineReading]:
+        cancel.cancel()
+        cancel.raise_if_cancelled()
+        yield LineReading("", 0.0)
+
+    monkeypatch.setattr(Reads, "read", stopped)
+    run = ready.adapting.start(OWNER, "My hand")
+    live = ready.adapting.watching(OWNER, run.id)
+    ready.trainer.over.set()
+    assert live is not None
+    assert not any(isinstance(event, Learned) for event in live.follow())
+    found = ready.rows.training(OWNER, run.id)
+    assert (found.state, found.message, found.adapter_id) == ("cancelled", INTERRUPTED, None)
+
+
 def test_a_training_whose_process_is_gone_says_so(ready: Desk) -> None:
     run = ready.rows.add_training(OWNER, "My hand", TrainSettings(), 9, 9, 1)
     ready.rows.set_training(OWNER, run.id, "running")

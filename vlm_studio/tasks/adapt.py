@@ -23,7 +23,7 @@ from vlm_studio.core.adapters import (
 )
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import WordReading
-from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
+from vlm_studio.core.errors import Cancelled, InvalidRequest, NotFound, StudioError
 from vlm_studio.core.ports import Reader
 from vlm_studio.core.sessions import JobState, TrainingLine
 from vlm_studio.reading.ctc_words import WordChances
@@ -301,14 +301,16 @@ class Adapting:
                 self.rows.set_training(run.owner, run.id, "cancelled", message)
                 return
             yield Judging()
-            adapter = yield from self._finish(run, *product)
+            adapter = yield from self._finish(run, cancel, *product)
             yield Learned(adapter)
+        except Cancelled:
+            self.rows.set_training(run.owner, run.id, "cancelled", INTERRUPTED)
         except StudioError as failure:
             self.rows.set_training(run.owner, run.id, "failed", str(failure))
             raise
 
     def _finish(
-        self, run: TrainingRun, config: Mapping[str, Any], weights: bytes
+        self, run: TrainingRun, cancel: CancelToken, config: Mapping[str, Any], weights: bytes
     ) -> Generator[Judging, None, Adapter]:
         """Judge what was learned, keep it, and read with it if the gate lets it through.
 
@@ -322,7 +324,7 @@ class Adapting:
             self.rows.set_training(run.owner, run.id, "done", "Learned; not measured.", adapter.id)
             return adapter
         held = self.trainer.held(run.id)
-        verdict = yield from self._judged(held, run.held_pages, (config, weights))
+        verdict = yield from self._judged(held, run.held_pages, (config, weights), cancel)
         facts = AdapterFacts(
             "hand", self.model.name, self.model.sha256, run.settings.rank,
             self.model.parameters(config, weights), run.lines, self.version,
@@ -334,15 +336,16 @@ class Adapting:
         return self.rows.get(run.owner, adapter.id)
 
     def _judged(
-        self, held: Sequence[tuple[Image, str]], pages: int, adapter: tuple[Mapping[str, Any], bytes]
-    ) -> Generator[Judging, None, Verdict]:
-        """Read held-out lines and the general set without and with the adapter, as the app reads."""
+        self, held: Sequence[tuple[Image, str]], pages: int, adapter: tuple[Mapping[str, Any], bytes],
+        cancel: CancelToken,
+    ) -> Generator[Judging, None, Verdict]:  # fmt: skip
+        """Read held-out lines and the general set without and with the adapter, as the app reads. Raises Cancelled."""
         general = self.model.general()
         strips = [image for image, _ in (*held, *general)]
         read: list[list[str]] = []
         for reader in (self.model.reader(None), self.model.reader(adapter)):
             read.append([])
-            for reading in reader.read(strips, CancelToken()):
+            for reading in reader.read(strips, cancel):
                 read[-1].append(reading.text)
                 yield Judging(sum(map(len, read)), 2 * len(strips))
         own = [side[: len(held)] for side in read]

@@ -73,7 +73,8 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
         gr.update(visible=run is not None and run.state in {"paused", "cancelled", "failed"}),
         gr.update(visible=busy),
         *map(_shown, (view.status or _run_status(studio, owner, run), _curve(studio, owner, run))),
-        _shown(_run_verdict(studio, owner, run)),
+        # The card of the chosen adapter says it, too.
+        _shown("" if run and chosen and run.adapter_id == chosen.id else _run_verdict(studio, owner, run)),
         adapter_list_html(adapters, chosen.id if chosen else ""),
         *_card(chosen),
     ]

@@ -29,8 +29,8 @@ STRIP_PIXELS = 520
 LISTED = 40
 LABELS = {
     BASE: "base (no adapter)",
-    "reading": "reading (LoRA, language model)",
-    "frozen": "frozen (connector only, language model)",
+    "reading": "reading (LoRA)",
+    "frozen": "frozen (connector)",
 }
 NOTHING_YET = '<p class="studio-empty">Give a picture of a line, choose two sides, and compare.</p>'
 
@@ -42,9 +42,9 @@ def labelled(choices: Sequence[Choice]) -> list[tuple[str, str]]:
     for choice in choices:
         label = LABELS.get(choice.name, choice.title)
         if choice.part == "reader":
-            label = f"{choice.title} (hand, line reader)"
+            label = f"{choice.title} (hand)"
             if titles.count(choice.title) > 1:
-                label = f"{choice.title} (hand, line reader, …{choice.name[-6:]})"
+                label = f"{choice.title} (hand …{choice.name[-4:]})"
         named.append((label, choice.name))
     return named
 
@@ -59,9 +59,13 @@ def tab_chosen(studio: Studio, left: str, right: str, request: gr.Request, event
     if event.value != TAB:
         return [gr.skip()] * 3
     owner = owner_of(studio.settings, request)
+    return [_corrected(studio, owner), *_sides(studio, owner, left, right)]
+
+
+def _corrected(studio: Studio, owner: str) -> Any:
+    """The dropdown of lines that were put right, newest first."""
     lines = studio.adapting.lines(owner)[::-1][:LISTED]
-    named = [(entry.line.text[:80], entry.line.line_id) for entry in lines]
-    return [gr.update(choices=named), *_sides(studio, owner, left, right)]
+    return gr.update(choices=[(entry.line.text[:80], entry.line.line_id) for entry in lines])
 
 
 def _sides(studio: Studio, owner: str, left: str, right: str) -> list[Any]:
@@ -212,7 +216,8 @@ def open_session(studio: Studio, opened: str, left: str, right: str, request: gr
         wanted = opened.removeprefix(COMPARE_WITH).split("/")[0]
         title = studio.adapter_store.get(owner, wanted).name
         hint = status_html(f"Choose a line or give a picture: {title} is compared with the base.", None)
-        return [*[gr.skip()] * 5, *_sides(studio, owner, BASE, wanted), hint, gr.skip(), gr.skip()]
+        sides = _sides(studio, owner, BASE, wanted)
+        return [gr.skip(), _corrected(studio, owner), *[gr.skip()] * 3, *sides, hint, gr.skip(), gr.skip()]
     kept = studio.comparisons.list(owner, rest.split("/")[0])
     if not kept:
         return [gr.skip()] * 10
