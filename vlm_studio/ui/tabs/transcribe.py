@@ -173,6 +173,7 @@ def build(shared: Shared) -> Panel:
                         redo = gr.Button("Redo", size="sm", min_width=70)
                         reread_with = gr.Dropdown(
                             [r for r in readers if r[1] != "auto"],
+                            value=studio.choose_reader()[0],
                             label="Reader for one line or region",
                             show_label=False,
                             container=False,
