@@ -37,6 +37,9 @@ def test_what_was_chosen_for_a_session_is_shown_when_it_comes_back(studio: Studi
     assert (shown["value"], shown["visible"]) == ("active", True)
     assert hand_choice.choose(studio, session, "base", REQUEST)["value"] == "base"
     assert hand_choice.listed(studio, session, ann, REQUEST)["value"] == "base"
+    hand(studio, "Ann", seed=2)
+    labels = [label for label, _ in hand_choice.listed(studio, session, "base", REQUEST)["choices"]]
+    assert len(set(labels)) == len(labels) == 4
     for wrong, error in ((refused, InvalidRequest), (theirs, NotFound)):
         with pytest.raises(error):
             hand_choice.choose(studio, session, wrong, REQUEST)

@@ -33,10 +33,11 @@ def listed(studio: Studio, session_id: str, chosen: str, request: gr.Request) ->
     owner = owner_of(studio.settings, request)
     adapters = studio.adapters.wearable(owner)
     active = next((adapter.name for adapter in adapters if adapter.active), "")
+    names = [adapter.name for adapter in adapters]
     choices = [
         (f"as in Teach: {active or 'none'}", ACTIVE),
         ("none", BASE),
-        *((a.name, a.id) for a in adapters),
+        *((a.name if names.count(a.name) == 1 else f"{a.name} …{a.id[-4:]}", a.id) for a in adapters),
     ]
     value = studio.adapters.choice(owner, session_id) if session_id else chosen
     known = value if value in {name for _, name in choices} else ACTIVE
