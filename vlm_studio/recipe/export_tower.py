@@ -184,7 +184,7 @@ def _merge_provenance(path: Path, digest: str) -> None:
 
 
 def _write(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
