@@ -1,8 +1,10 @@
-"""A replica is killed under load: is an answer lost or doubled? Run: python benchmarks/faults_serve.py --python RAY_VENV/bin/python
+"""Replicas are killed under load: is an answer lost or doubled? Run: python benchmarks/faults_serve.py --python RAY_VENV/bin/python
 
-Two replicas on Ray Serve answer callers that ask through the app's own client; in the middle one of them gets SIGKILL,
-and Ray makes a new one. Every answer is compared with that of an idle server: a lost one, a second answer to one
-request, a word twice or a word missing would all be counted. Prints a table and writes results/faults_serve.json.
+Two replicas on Ray Serve answer callers; twice, one that is at work gets SIGKILL, and Ray makes a new one. Half of the
+callers stream through the app's own client, the others ask for whole answers with an idempotency key and ask again when
+nothing comes, as any client can. Every answer is compared with that of an idle server: a lost one, a second answer to
+one request, a word twice or a word missing would all be counted. At the end the actor that knows which request is
+being answered is killed too. Prints a table and writes results/faults_serve.json.
 """
 
 from __future__ import annotations
@@ -14,79 +16,187 @@ import platform
 import signal
 import threading
 import time
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
-from load_serve import ROOT, TOKENS, Seen, answers_at_rest, callers, percentile, running
+import psutil
+from load_serve import COUNTRIES, ROOT, TOKENS, Seen, answers_at_rest, ask_once, percentile, question, running
+
+from vlm_studio.core.ids import new_id
+from vlm_studio.model.remote import RemoteEngine
 
 RESULT = ROOT / "benchmarks" / "results" / "faults_serve.json"
+AGAIN = {408, 429, 500, 502, 503, 504}
+TRIES = 60
 
 
-def replicas(url: str) -> dict[str, int]:
-    """Name and process of each replica that answers."""
-    found: dict[str, int] = {}
-    for _ in range(40):
+def replicas(url: str) -> dict[int, dict[str, Any]]:
+    """What each replica that answers says of itself, by its process."""
+    found: dict[int, dict[str, Any]] = {}
+    for _ in range(16):
         try:
             value = httpx.get(url.removesuffix("/v1") + "/replica", timeout=10).json()
-            found[value["replica"]] = value["pid"]
-        except (httpx.HTTPError, ValueError):
+            found[value["pid"]] = value
+        except (httpx.HTTPError, ValueError, KeyError):
             time.sleep(0.1)
     return found
 
 
+def ask_whole(url: str, number: int, expected: Sequence[str], seen: Seen) -> None:
+    """One question without a stream, asked again with the same key until an answer comes."""
+    body = {
+        "model": "idefics2-nano", "max_tokens": TOKENS,
+        "messages": [{"role": "user", "content": question(number).turns[0].text}],
+    }  # fmt: skip
+    headers, began, tries = {"Idempotency-Key": new_id()}, time.monotonic(), 0
+    while tries < TRIES:
+        try:
+            response = httpx.post(f"{url}/chat/completions", json=body, headers=headers, timeout=300)
+            if response.status_code not in AGAIN:
+                break
+        except httpx.HTTPError:
+            pass
+        tries += 1
+        time.sleep(1.0)
+    with seen.lock:
+        seen.retries += tries
+        if tries == TRIES or response.status_code != 200:
+            seen.lost.append("no answer" if tries == TRIES else response.text[:200])
+            return
+        seen.answers += 1
+        if response.json()["choices"][0]["message"]["content"] != expected[number % len(COUNTRIES)]:
+            seen.wrong.append(response.text[:200])
+        seen.total_ms.append((time.monotonic() - began) * 1000)
+
+
+def ask_all(url: str, count: int, callers: int, expected: Sequence[str], seen: Seen) -> None:
+    """`count` questions by `callers` at once, every other caller with a stream."""
+    numbers, lock = iter(range(count)), threading.Lock()
+
+    def one(place: int) -> None:
+        engine = RemoteEngine(url)
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            if place % 2:
+                ask_whole(url, number, expected, seen)
+            else:
+                ask_once(engine, number, expected, seen)
+
+    threads = [threading.Thread(target=one, args=(place,)) for place in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def kill_at_work(url: str, ended: Callable[[], bool]) -> int:
+    """Kill a replica that runs something; how much it ran. 0 where none did before all had `ended`."""
+    while not ended():
+        busy = [one for one in replicas(url).values() if one["running"]]
+        if busy:
+            chosen = max(busy, key=lambda one: int(one["running"]))
+            os.kill(chosen["pid"], signal.SIGKILL)
+            return int(chosen["running"])
+    return 0
+
+
+def until_all_are_back(url: str) -> int:
+    for _ in range(120):
+        if len(replicas(url)) == 2:
+            break
+        time.sleep(1.0)
+    return len(replicas(url))
+
+
+def killed_replicas(
+    url: str, args: argparse.Namespace, expected: Sequence[str], seen: Seen
+) -> dict[str, Any]:
+    before = next(iter(replicas(url).values()))["answers"]
+    killed: list[int] = []
+    done = threading.Event()
+
+    def killer() -> None:
+        for share in (0.2, 0.6):
+            while seen.answers + len(seen.lost) < share * args.requests and not done.is_set():
+                time.sleep(0.05)
+            until_all_are_back(url)
+            ran = kill_at_work(url, done.is_set)
+            if ran:
+                killed.append(ran)
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    began = time.monotonic()
+    ask_all(url, args.requests, args.callers, expected, seen)
+    took = time.monotonic() - began
+    done.set()
+    thread.join()
+    after = next(iter(replicas(url).values()))["answers"]
+    return {
+        "replicas_killed": len(killed),
+        "running_on_the_killed": sum(killed),
+        "begun": after["claimed"] - before["claimed"],
+        "finished": after["finished"] - before["finished"],
+        "seconds": round(took, 1),
+        "replicas_at_the_end": until_all_are_back(url),
+    }
+
+
+def killed_log(url: str, server: int, count: int, callers: int, expected: Sequence[str], seen: Seen) -> int:
+    """`count` questions while the actor with the answers is killed; how many such actors there were."""
+    ours = psutil.Process(server).children(recursive=True)
+    actors = [p for p in ours if p.cmdline() and p.cmdline()[0].startswith("ray::SharedAnswers")]
+
+    def killer() -> None:
+        while seen.answers < count // 4:
+            time.sleep(0.05)
+        for actor in actors:
+            actor.kill()
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    ask_all(url, count, callers, expected, seen)
+    thread.join()
+    return len(actors)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--python", default="", help="a Python with requirements-ray.txt, which starts a server"
-    )
-    parser.add_argument(
-        "--url", default="", help="of a server with two replicas that runs on this machine already"
-    )
-    parser.add_argument("--callers", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=40.0)
-    parser.add_argument("--kills", type=float, nargs="+", default=[8.0, 25.0], help="seconds after the start")
+    parser.add_argument("--python", required=True, help="a Python with requirements-ray.txt")
+    parser.add_argument("--callers", type=int, default=6)
+    parser.add_argument("--requests", type=int, default=80)
     args = parser.parse_args()
-    killed: list[int] = []
-    server = nullcontext((args.url, None)) if args.url else running(args.python, "--ray", "--replicas", "2")
-    with server as (url, _):
+    seen, last = Seen(), Seen()
+    with running(args.python, "--ray", "--replicas", "2") as (url, server):
         expected = answers_at_rest(url)
-        seen = Seen()
-
-        def killer() -> None:
-            began = time.monotonic()
-            for moment in args.kills:
-                time.sleep(max(0.0, began + moment - time.monotonic()))
-                pid = next(iter(set(replicas(url).values()) - set(killed)), None)
-                if pid is not None:
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-
-        thread = threading.Thread(target=killer)
-        thread.start()
-        took = callers(url, args.callers, args.seconds, expected, seen)
-        thread.join()
-        left = replicas(url)
+        until_all_are_back(url)
+        found = killed_replicas(url, args, expected, seen)
+        logs = killed_log(url, server.pid, 16, args.callers, expected, last)
     result: dict[str, Any] = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "model": "idefics2-nano",
         "tokens": TOKENS,
+        "callers": args.callers,
         "requests": seen.answers + len(seen.lost),
-        "replicas_killed": len(killed),
         "tries_made_again": seen.retries,
         "lost": len(seen.lost),
         "doubled_or_wrong": len(seen.wrong),
-        "first_word_p95_ms": percentile(seen.first_ms, 0.95),
+        "median_ms": percentile(seen.total_ms, 0.5),
         "longest_ms": round(max(seen.total_ms or [0.0]), 1),
-        "seconds": round(took, 1),
-        "replicas_at_the_end": len(left),
-        "errors": sorted(set(seen.lost))[:5],
+        **found,
+        "logs_killed": logs,
+        "requests_while_the_log_died": last.answers + len(last.lost),
+        "lost_while_the_log_died": len(last.lost),
+        "wrong_while_the_log_died": len(last.wrong),
+        "errors": sorted({*seen.lost, *last.lost})[:5],
     }
-    Path(RESULT).parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     for name, value in result.items():
-        print(f"{name.replace('_', ' '):<24}{value}")
+        print(f"{name.replace('_', ' '):<30}{value}")
 
 
 if __name__ == "__main__":
