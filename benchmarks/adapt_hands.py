@@ -1,18 +1,24 @@
 """Does a personal adapter help, with 10, 20 and 40 corrected lines, hand by hand?
 
     python benchmarks/adapt_hands.py --copiste FOLDER --fonts FOLDER --texts FOLDER [--minutes 60]
+    python benchmarks/adapt_hands.py --cost --fonts FOLDER --texts FOLDER
 
-Hands are writers of Copiste d'un jour whose texts the reader never trained on (the last lines of each are kept back:
-most copied one page, so unlike in the app the test is by line there), and hands drawn with fonts that it never saw, each with a quirk of its own: another slant and width, and some letters
-taken from a second font. Each training runs as the app runs it, in its own process; readings are the app's own, with
-word frequencies. One training learns from shuffled texts, which the gate has to refuse.
+Hands are writers of Copiste d'un jour whose texts the reader never trained on, and hands drawn with fonts that it never
+saw, each with a quirk of its own: another slant and width, and some letters taken from a second font. A writer has 21 to 28
+lines, mostly on one page, so unlike in the app the test is by line there, and "about 20" are three quarters of a
+writer's lines: each quarter in turn is kept back, with a training of its own on the others (15 to 21 lines).
+Each training runs as the app runs it, in its own process; readings are the app's own: nano x fast, with word frequencies.
+One training learns from shuffled texts, which the gate has to refuse. Lines of the general set that are of the writer are
+not read with the writer's adapter.
 
-What was measured is kept in benchmarks/results/adapt_hands.json; started again, it goes on with what is missing.
+What was measured is kept in benchmarks/results/adapt_hands.json; started again, it goes on with what is missing. `--cost`
+measures time and memory of one training of 20 lines, with two threads: run it on a quiet machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -22,7 +28,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +45,7 @@ from vlm_studio.core.adapters import Interval, TrainSettings  # noqa: E402
 from vlm_studio.core.cancel import CancelToken  # noqa: E402
 from vlm_studio.model.characters import fold  # noqa: E402
 from vlm_studio.model.distort import vary  # noqa: E402
-from vlm_studio.reading.ctc_reader import CtcReader  # noqa: E402
-from vlm_studio.reading.lexicon import WordList  # noqa: E402
+from vlm_studio.reading.merge import seconded  # noqa: E402
 from vlm_studio.recipe.data import load_copiste  # noqa: E402
 from vlm_studio.recipe.synth import _font, can_write, list_fonts  # noqa: E402
 from vlm_studio.recipe.texts import load_texts  # noqa: E402
@@ -48,33 +53,66 @@ from vlm_studio.tasks.adapt_gate import decide, judge  # noqa: E402
 from vlm_studio.tasks.scoring import total  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "adapt_hands.json"
-LINES = (20, 10, 40)
-KEPT_BACK, FEWEST_KEPT_BACK = 24, 5
+QUARTERS = 4
+KEPT_BACK = 24
 GENERAL = 26
+
+Lines = list[tuple[Image.Image, str]]
 
 
 @dataclass(frozen=True)
 class Hand:
     name: str
-    learn: list[tuple[Image.Image, str]]
-    """Lines to learn from, the first ones first."""
-    held: list[tuple[Image.Image, str]]
+    lines: Lines
+    drawn: bool
+
+    def parts(self, count: int) -> list[tuple[Lines, Lines]]:
+        """(lines to learn from, lines kept back) of each training with about `count` lines."""
+        lines = self.lines
+        if self.drawn:
+            return [(lines[:count], lines[-KEPT_BACK:])]
+        if count == 10:
+            return [(lines[:10], lines[10:])]
+        if count > len(lines):
+            return []
+        cuts = [len(lines) * k // QUARTERS for k in range(QUARTERS + 1)]
+        quarters = list(itertools.pairwise(cuts))[::-1]
+        return [(lines[:start] + lines[end:], lines[start:end]) for start, end in quarters]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training and its test."""
+
+    hand: Hand
+    count: int
+    part: int
+    shuffled: bool = False
+
+    @property
+    def key(self) -> list[Any]:
+        return [self.hand.name, self.count, self.part, self.shuffled]
+
+
+def jobs_of(hands: list[Hand]) -> list[Job]:
+    """One training of each hand first, so that whatever time there is shows all of them."""
+    first = [Job(hand, 20, 0) for hand in hands]
+    fewer_and_more = [Job(hand, n, 0) for n in (10, 40) for hand in hands if hand.parts(n)]
+    rest = [Job(hand, 20, k) for k in range(1, QUARTERS) for hand in hands if k < len(hand.parts(20))]
+    return [*first, Job(hands[0], 20, 0, True), *fewer_and_more, *rest]
 
 
 def writers(folder: Path, count: int) -> list[Hand]:
-    """The held-out writers with most lines. Their last lines, of the last page where there are two, are kept back."""
+    """The held-out writers with most lines."""
     rows = [row.split("\t") for row in (folder / "labels.tsv").read_text("utf-8").splitlines()[1:]]
     writer = {row[0]: re.sub(r"_[12]$", "", row[2]) for row in rows}
-    found: dict[str, list[tuple[Image.Image, str]]] = {}
+    found: dict[str, Lines] = {}
     for line in load_copiste(folder, validation=True):
         found.setdefault(writer[line.name], []).append(
             (Image.fromarray(line.pixels).convert("RGB"), line.text)
         )
-    hands = []
-    for name, lines in sorted(found.items(), key=lambda item: -len(item[1]))[:count]:
-        cut = 20 if len(lines) >= 20 + FEWEST_KEPT_BACK else 10
-        hands.append(Hand(name, lines[:cut], lines[cut:]))
-    return hands
+    most = sorted(found.items(), key=lambda item: -len(item[1]))[:count]
+    return [Hand(name, lines, False) for name, lines in most]
 
 
 def drawn(fonts: Path, texts: Path, count: int) -> list[Hand]:
@@ -88,13 +126,13 @@ def drawn(fonts: Path, texts: Path, count: int) -> list[Hand]:
         main, other = files[2 * number], files[2 * number + 1]
         borrowed = set(rng.sample("abcdefghiklmnoprstuvwy", 3))
         slant, width = rng.uniform(-0.35, 0.35), rng.uniform(0.85, 1.2)
-        lines: list[tuple[Image.Image, str]] = []
+        lines: Lines = []
         while len(lines) < 40 + KEPT_BACK:
             text = fold(said.line("en", rng))[:46].strip()
             if len(text) >= 12 and can_write(main, text) and can_write(other, text):
                 lines.append((draw(text, main, other, borrowed, slant, width, rng), text))
         name = f"{main.stem} with {''.join(sorted(borrowed))} of {other.stem}"
-        hands.append(Hand(name, lines[:40], lines[40:]))
+        hands.append(Hand(name, lines, True))
     return hands
 
 
@@ -119,55 +157,74 @@ def draw(
 
 
 class Bench:
-    def __init__(self, threads: int, settings: TrainSettings) -> None:
+    def __init__(self, threads: int) -> None:
         assets = ROOT / "assets"
-        words = WordList(assets / "words" / "words.tsv.gz")
-        general = assets / "general" / "lines.zip"
-        self.model = NanoHand(assets / "nano", general, lambda name, rec: CtcReader(name, rec, words=words))
+        general, words = assets / "general" / "lines.zip", assets / "words" / "words.tsv.gz"
+        self.model = NanoHand(assets / "nano", general, lambda name, rec: seconded(name, rec, words))
         self.folder = Path(tempfile.mkdtemp(prefix="adapt-hands-"))
         self.trainer = Trainer(self.folder, Sources(assets / "nano", general), threads)
-        self.settings = settings
         self.base = self.model.reader(None)
-        step = max(1, len(self.model.general()) // GENERAL)
-        self.general = self.model.general()[::step]
+        lines = self.model.general()
+        self.general = lines[:: max(1, len(lines) // GENERAL)]
         self.general_before = self._read(self.base, self.general)
 
     @staticmethod
-    def _read(reader: Any, lines: list[tuple[Image.Image, str]]) -> list[str]:
+    def _read(reader: Any, lines: Lines) -> list[str]:
         return [r.text for r in reader.read([image for image, _ in lines], CancelToken())]
 
-    def run(self, hand: Hand, count: int, shuffled: bool = False) -> dict[str, Any]:
-        """One training, judged by the app's gate."""
-        learn = hand.learn[:count]
-        if shuffled:
+    def begin(self, job: Job) -> str:
+        """Start the training of a job; its id."""
+        learn, held = job.hand.parts(job.count)[job.part]
+        if job.shuffled:
             texts = [text for _, text in learn]
             learn = [(image, text) for (image, _), text in zip(learn, texts[1:] + texts[:1], strict=True)]
-        self.trainer.prepare("run", learn, hand.held, self.settings)
-        begun, used = time.monotonic(), os.times()
-        self.trainer.begin("run")
-        while not self.trainer.wait("run", 5):
+        name = re.sub(r"\W|_", "", "".join(map(str, job.key)))
+        self.trainer.prepare(name, learn, held, TrainSettings())
+        self.trainer.begin(name)
+        return name
+
+    def end(self, job: Job, name: str) -> dict[str, Any]:
+        """Wait for a training, then judge it by the app's gate."""
+        while not self.trainer.wait(name, 5):
             pass
-        seconds = time.monotonic() - begun
-        product = self.trainer.product("run")
+        product = self.trainer.product(name)
         assert product is not None
+        points = self.trainer.points(name)
+        self.trainer.remove(name)
+        learn, held = job.hand.parts(job.count)[job.part]
         reader = self.model.reader(product)
-        wanted = [text for _, text in hand.held]
-        before, after = self._read(self.base, hand.held), self._read(reader, hand.held)
-        rates = [
-            total([(r, t) for r, (_, t) in zip(read, self.general, strict=True)]).cer
-            for read in (self.general_before, self._read(reader, self.general))
+        wanted = [text for _, text in held]
+        before, after = self._read(self.base, held), self._read(reader, held)
+        own = {text for _, text in job.hand.lines}
+        others = [
+            (old, new, text)
+            for old, new, (_, text) in zip(
+                self.general_before, self._read(reader, self.general), self.general, strict=True
+            )
+            if text not in own
         ]
-        verdict = judge(wanted, before, after, 1, (rates[0], rates[1]))
-        now = os.times()
-        cpu = now.children_user + now.children_system - used.children_user - used.children_system
-        curve = [[p.step, p.cer] for p in self.trainer.points("run") if p.phase == "train"]
-        self.trainer.remove("run")
+        rates = total([(o, t) for o, _, t in others]).cer, total([(n, t) for _, n, t in others]).cer
         return {
-            "hand": hand.name, "lines": len(learn), "shuffled": shuffled, "seconds": round(seconds, 1),
-            "cpu_seconds": round(cpu, 1),
-            "megabytes": round(_peak_child_bytes() / 1e6), "weights_kb": round(len(product[1]) / 1e3),
-            "verdict": asdict(verdict), "curve": curve,
+            "key": job.key, "drawn": job.hand.drawn, "learned": len(learn), "letters": sum(map(len, wanted)),
+            "weights_kb": round(len(product[1]) / 1e3),
+            "verdict": asdict(judge(wanted, before, after, 1, rates)),
+            "curve": [[p.step, p.cer] for p in points if p.phase == "train"],
         }  # fmt: skip
+
+
+def cost(bench: Bench, hand: Hand) -> dict[str, Any]:
+    """Seconds and memory of one training: of the process that trains, which nothing else may have started before."""
+    begun, used = time.monotonic(), os.times()
+    name = bench.begin(Job(hand, 20, 0))
+    while not bench.trainer.wait(name, 1):
+        pass
+    now = os.times()
+    cpu = now.children_user + now.children_system - used.children_user - used.children_system
+    assert bench.trainer.product(name) is not None
+    return {
+        "lines": 20, "threads": bench.trainer.threads, "seconds": round(time.monotonic() - begun, 1),
+        "cpu_seconds": round(cpu, 1), "megabytes": round(_peak_child_bytes() / 1e6),
+    }  # fmt: skip
 
 
 def _peak_child_bytes() -> int:
@@ -184,67 +241,99 @@ def judged_again(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "verdict": {**v, "passed": passed, "why": why}}
 
 
-def tell(rows: list[dict[str, Any]]) -> None:
-    print(
-        f"{'hand':56} {'lines':>5} {'CER before':>10} {'after':>7} {'change':>7} {'gate':>7} {'others':>13} {'s':>6}"
-    )
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a hand and number of lines, its trainings taken together: error rates weighed by letters."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        v = row["verdict"]
-        change = v["cer_after"] / v["cer_before"] - 1 if v["cer_before"] else 0.0
-        name = row["hand"] + (" (shuffled texts)" if row["shuffled"] else "")
-        print(
-            f"{name[:56]:56} {row['lines']:5} {v['cer_before']:10.3f} {v['cer_after']:7.3f} {change:+7.0%} "
-            f"{'passed' if v['passed'] else 'refused':>7} {v['general_before']:.3f}-{v['general_after']:.3f} {row['seconds']:6.0f}"
+        name, count, _, shuffled = row["key"]
+        found.setdefault((count, row["drawn"], name, shuffled), []).append(row)
+    made = []
+    for (count, is_drawn, name, shuffled), parts in sorted(found.items()):
+        letters = sum(p["letters"] for p in parts)
+        before, after = (
+            sum(p["verdict"][k] * p["letters"] for p in parts) / letters for k in ("cer_before", "cer_after")
         )
-    for count in sorted({row["lines"] for row in rows}):
-        kept = [r["verdict"] for r in rows if r["lines"] == count and not r["shuffled"]]
-        changes = [v["cer_after"] / v["cer_before"] - 1 for v in kept if v["cer_before"]]
-        if changes:
-            quarter = sum(c <= -0.25 for c in changes)
+        forgot = [p["verdict"]["general_after"] - p["verdict"]["general_before"] for p in parts]
+        made.append({
+            "hand": name, "drawn": is_drawn, "shuffled": shuffled, "lines": count,
+            "learned": [min(p["learned"] for p in parts), max(p["learned"] for p in parts)],
+            "held": sum(p["verdict"]["lines"] for p in parts), "before": before, "after": after,
+            "change": after / before - 1 if before else 0.0, "trainings": len(parts),
+            "passed": sum(p["verdict"]["passed"] for p in parts), "forgot": statistics.mean(forgot),
+            "forgot_most": max(forgot),
+        })  # fmt: skip
+    return made
+
+
+def tell(rows: list[dict[str, Any]]) -> None:
+    made = summary(rows)
+    print(
+        f"{'hand':52} {'lines':>5} {'held':>4} {'CER before':>10} {'after':>7} {'change':>7} {'passed':>7} {'others':>7}"
+    )
+    for r in made:
+        name = r["hand"] + (" (shuffled texts)" if r["shuffled"] else "")
+        print(
+            f"{name[:52]:52} {r['lines']:5} {r['held']:4} {r['before']:10.3f} {r['after']:7.3f} {r['change']:+7.0%} "
+            f"{r['passed']:3} of {r['trainings']} {100 * r['forgot']:+7.1f}"
+        )
+    for count in (10, 20, 40):
+        kept = [r for r in made if r["lines"] == count and not r["shuffled"] and r["before"]]
+        if kept:
+            changes = [r["change"] for r in kept]
             print(
-                f"{count} lines: {len(changes)} hands, mean change {statistics.mean(changes):+.0%}, median "
-                f"{statistics.median(changes):+.0%}, a quarter less or better for {quarter} of {len(changes)}"
+                f"{count} lines: {len(kept)} hands, mean change {statistics.mean(changes):+.0%}, median "
+                f"{statistics.median(changes):+.0%}, a quarter less or better for {sum(c <= -0.25 for c in changes)}; "
+                f"other hands {100 * statistics.mean(r['forgot'] for r in kept):+.1f} points"
             )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--copiste", type=Path)
     parser.add_argument("--fonts", type=Path)
     parser.add_argument("--texts", type=Path)
-    parser.add_argument("--writers", type=int, default=12)
+    parser.add_argument("--writers", type=int, default=10)
     parser.add_argument("--drawn", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=TrainSettings().steps)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--together", type=int, default=2, help="trainings at a time, of one thread each")
+    parser.add_argument("--cost", action="store_true", help="time and memory of one training instead")
     parser.add_argument("--minutes", type=float, default=120, help="no training begins after this long")
     args = parser.parse_args()
     started = time.monotonic()
-    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"rows": []}
+    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    bench = Bench(2 if args.cost else 1)
+    about = {"base_sha256": bench.model.sha256, "settings": asdict(TrainSettings())}
+    if {name: kept.get(name) for name in about} != about:
+        kept = {**about, "cost": None, "rows": []}
     kept["rows"] = [judged_again(row) for row in kept["rows"]]
-    bench = Bench(args.threads, replace(TrainSettings(), steps=args.steps))
-    if kept.get("base_sha256") != bench.model.sha256 or kept.get("settings") != asdict(bench.settings):
-        kept = {"base_sha256": bench.model.sha256, "settings": asdict(bench.settings), "rows": []}
     hands = writers(args.copiste, args.writers) if args.copiste else []
     hands += drawn(args.fonts, args.texts, args.drawn) if args.fonts else []
-    jobs = [
-        (h, n, False)
-        for n in LINES
-        for h in hands
-        if len(h.learn) >= n and (n == len(h.learn) or n != 10 or len(h.learn) > 10)
-    ]
-    jobs.insert(2, (hands[0], 20, True))
-    done = {(r["hand"], r["lines"], r["shuffled"]) for r in kept["rows"]}
+    done = [row["key"] for row in kept["rows"]]
+    waiting = [] if args.cost else [job for job in jobs_of(hands) if job.key not in done]
+    running: list[tuple[Job, str]] = []
     try:
-        for hand, count, shuffled in jobs:
-            if (hand.name, count, shuffled) in done or time.monotonic() - started > 60 * args.minutes:
-                continue
-            kept["rows"].append(bench.run(hand, count, shuffled))
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(kept, indent=1), "utf-8")
+        if args.cost:
+            kept["cost"] = cost(bench, hands[-1])
+        while waiting or running:
+            while waiting and len(running) < args.together and time.monotonic() - started < 60 * args.minutes:
+                running.append((waiting[0], bench.begin(waiting.pop(0))))
+            if not running:
+                break
+            kept["rows"].append(bench.end(*running.pop(0)))
+            _write(kept)
             tell(kept["rows"][-1:])
     finally:
+        bench.trainer.close()
         shutil.rmtree(bench.folder, ignore_errors=True)
+    _write(kept)
     tell(kept["rows"])
+    print(kept["cost"])
+
+
+def _write(kept: dict[str, Any]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({**kept, "hands": summary(kept["rows"])}, indent=1), "utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ FIRST_BLOCK = 9
 """Blocks of the tower before this one stay as they are."""
 KEPT_STRIPS = 480
 """Own strips whose early features are kept; with more lines there are fewer variants of each. About 0.5 MB each."""
-RECOMPOSED = 120
+RECOMPOSED = 60
 """Lines made of a person's own words, at most."""
 MIX_LINES = 40
 CHECK_LINES = 40

@@ -87,7 +87,7 @@ class TrainSettings:
     """How an adapter learns; defaults are those that benchmarks/adapt_hands.py measures."""
 
     rank: int = 8
-    steps: int = 40
+    steps: int = 80
     batch: int = 8
     rate: float = 2e-3
     mix: float = 0.25
