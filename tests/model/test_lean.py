@@ -49,6 +49,26 @@ def test_packed_once_and_made_anew_where_the_file_is_damaged(tmp_path: Path) -> 
     assert not _weights([[layer], [layer, layer]], tmp_path / "weights")[0](x).any()
 
 
+def test_a_step_done_again_is_the_models_own(nano: LoadedModel) -> None:
+    model, lean = nano.model, nano.lean
+    assert lean is not None
+    rows = torch.tensor([PROMPT, PROMPT[::-1]])
+    with torch.inference_mode():
+        cache: Any = DynamicCache()
+        model(input_ids=rows[:, :-2], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        assert lean.adapt("")
+        lean.begin(cache, 2)
+        for column in rows[:, -2:].T.tolist():
+            quick = lean.step(column)
+            again = lean.step(column, again=True)
+        slow = model(input_ids=rows, logits_to_keep=1).logits[:, -1]
+        lean.lend(cache)
+    top = slow.topk(5).indices
+    exactly = (again - slow).gather(1, top).abs().max()
+    assert float(exactly) < 1e-3 < float((quick - slow).gather(1, top).abs().max())
+    assert cache.get_seq_length() == len(PROMPT)
+
+
 def test_an_adapter_adds_to_quick_steps_what_it_adds_to_the_model(nano: LoadedModel) -> None:
     model, lean = nano.model, nano.lean
     assert lean is not None

@@ -153,11 +153,7 @@ class Decoder:
     def _settled_step(self, token: int, length: int, cache: Any) -> Tensor:
         assert self.lean is not None
         logits = self._quick_step(token, length, cache)
-        if close(logits):
-            self.lean.lend(cache, drop=1)
-            logits = self._step(token, length, cache)
-            self.lean.take_last(cache)
-        return logits
+        return self.lean.step([token], again=True)[0] if close(logits) else logits
 
     def _forward(self, fed: Tensor, length: int, cache: Any, features: Any) -> Tensor:
         output = self.model(

@@ -4,13 +4,14 @@ Each token reads every weight, so on a processor a step is as slow as the weight
 a scale and an offset for each 32 weights) and is widened to float32 for everything else; here its layers go back to those
 same 4 bits, for torch's own kernel, which multiplies in bfloat16. What that rounding could change is settled in full
 precision: the leading tokens are scored again with the float32 head, and where two of them are close (`CLOSE`) the whole
-step is done again by the model itself. Keys and values are written into buffers instead of being joined anew.
+step is done again with the model's own weights. Keys and values are written into buffers instead of being joined anew.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ GROUP = 32
 """Weights that share a scale and an offset: Q4_1's own grouping."""
 LEADERS = 32
 """Tokens whose logits are computed again with the float32 head."""
-CLOSE = 0.1
-"""Natural log-probability by which a token must lead for the quick step to decide; its own error is a third of that."""
+CLOSE = 0.125
+"""Natural log-probability by which a token must lead for the quick step to decide: 2.7 times the error that rounding
+makes of such a lead (root mean square; inputs, outputs and scales of the weights have about a third of it each)."""
 FAST = torch.bfloat16
 
 
@@ -41,7 +43,7 @@ class Packed:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, in) -> (rows, out), bfloat16."""
-        return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.codes, GROUP, self.scales)
+        return torch._weight_int4pack_mm_for_cpu(x, self.codes, GROUP, self.scales)
 
 
 def packed(weight: Tensor) -> Packed:
@@ -61,21 +63,40 @@ class _Linear:
     """One or several linear layers with one input as one, with what an adapter adds to them."""
 
     base: Packed
+    exact: Sequence[Tensor]
+    """The weights of the layers themselves."""
     down: Tensor | None = None
     up: Tensor | None = None
 
+    def __call__(self, x: Tensor, exactly: bool) -> Tensor:
+        """(rows, in) float32 -> (rows, out), bfloat16, or float32 where it is exact or an adapter adds to it."""
+        y = (
+            torch.cat([F.linear(x, weight) for weight in self.exact], -1)
+            if exactly
+            else self.base(x.to(FAST))
+        )
+        if self.down is None or self.up is None:
+            return y
+        return F.linear(F.linear(x, self.down), self.up).add_(y)
+
+
+class _Norm:
+    """Root mean square norm in few calls: in a step of a small model they cost as much as the numbers."""
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        count = weight.numel()
+        self.weight, self.eps = weight * count**0.5, eps * count
+
     def __call__(self, x: Tensor) -> Tensor:
-        """(rows, in) float32 -> (rows, out) float32."""
-        y = self.base(x.to(FAST)).float()
-        if self.down is not None and self.up is not None:
-            y += F.linear(F.linear(x, self.down), self.up)
-        return y
+        """(rows, hidden) float32."""
+        squares = torch.bmm(x[:, None], x[:, :, None])[:, 0]
+        return (x * self.weight).mul_(squares.add_(self.eps).rsqrt_())
 
 
 class _Layer:
     """`linears` are qkv, out, gate and up, down."""
 
-    def __init__(self, linears: Sequence[_Linear], norm_in: Tensor, norm_mid: Tensor) -> None:
+    def __init__(self, linears: Sequence[_Linear], norm_in: _Norm, norm_mid: _Norm) -> None:
         self.qkv, self.out, self.gate_up, self.down = self.linears = tuple(linears)
         self.norm_in, self.norm_mid = norm_in, norm_mid
 
@@ -89,34 +110,41 @@ class LeanDecoder:
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.size = config.hidden_size // self.heads
         self.hidden, self.wide = config.hidden_size, config.intermediate_size
-        self.eps = config.rms_norm_eps
         self.embeddings = plain(text.embed_tokens).weight
-        self.norm = text.norm.weight
+        self.norm = _Norm(text.norm.weight, config.rms_norm_eps)
         self._model = model
         self.frequencies = text.rotary_emb.inv_freq.float()
         groups = [_parts(layer) for layer in text.layers]
         weights = _weights([[*modules] for layer in groups for modules in layer] + [[model.lm_head]], kept)
         self.head = weights.pop()
-        linears = [_Linear(weight) for weight in weights]
+        linears = [
+            _Linear(weight, [plain(module).weight for module in group])
+            for weight, group in zip(weights, (modules for layer in groups for modules in layer), strict=True)
+        ]
         self.layers = [
             _Layer(
                 linears[4 * k : 4 * k + 4],
-                layer.input_layernorm.weight,
-                layer.post_attention_layernorm.weight,
+                _Norm(layer.input_layernorm.weight, config.rms_norm_eps),
+                _Norm(layer.post_attention_layernorm.weight, config.rms_norm_eps),
             )
             for k, layer in enumerate(text.layers)
         ]
         self._adapter = ""
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self._kept: list[Tensor] = []
+        """Of each layer (2, rows, heads of keys, tokens, size): keys, then values."""
         self._held = 0
-        self._turns = (torch.zeros(0), torch.zeros(0))
+        self._turns: tuple[Tensor, ...] = ()
 
     @property
     def n_bytes(self) -> int:
         """Bytes of weights that a step reads."""
         linears = [linear.base for layer in self.layers for linear in layer.linears]
         return sum(p.codes.nbytes + p.scales.nbytes for p in [*linears, self.head])
+
+    @property
+    def prompts(self) -> AbstractContextManager[Any]:
+        """Many prompts at once go through the model in bfloat16 inside, where the processor multiplies in it."""
+        return torch.autocast("cpu", FAST, enabled=torch.cpu._is_avx512_bf16_supported())
 
     def adapt(self, key: str) -> bool:
         """Add what the adapter that is on the model now adds; `key` names its content. False: not a plain LoRA."""
@@ -137,54 +165,58 @@ class LeanDecoder:
         """Take over the keys and values of `cache`, with room for `room` more tokens."""
         self._held = cache.get_seq_length()
         total = self._held + room
-        self._keys, self._values = [], []
+        self._kept = []
         for layer in cache.layers:
-            for kept, buffers in ((layer.keys, self._keys), (layer.values, self._values)):
-                buffer = kept.new_empty(len(kept), self.kv_heads, total, self.size)
-                buffer[:, :, : self._held] = kept
-                buffers.append(buffer)
+            buffer = layer.keys.new_empty(2, len(layer.keys), self.kv_heads, total, self.size)
+            buffer[0, :, :, : self._held] = layer.keys
+            buffer[1, :, :, : self._held] = layer.values
+            self._kept.append(buffer)
         angles = torch.outer(torch.arange(total, dtype=torch.float32), self.frequencies)
+        # Queries come out scaled for attention: a power of two for heads of 64, which rounds nothing.
+        scale = torch.ones(self.heads + self.kv_heads, 1)
+        scale[: self.heads] = self.size**-0.5
         sin = angles.sin()
-        self._turns = torch.cat([angles.cos()] * 2, -1), torch.cat([-sin, sin], -1)
+        self._turns = tuple(
+            torch.cat(halves, -1)[:, None] * scale for halves in ([angles.cos()] * 2, [-sin, sin])
+        )
 
     def lend(self, cache: Any, drop: int = 0) -> None:
         """Let `cache` hold what this holds, without the last `drop` tokens."""
-        for layer, keys, values in zip(cache.layers, self._keys, self._values, strict=True):
-            end = self._held - drop
-            layer.keys, layer.values = keys[:, :, :end], values[:, :, :end]
-
-    def take_last(self, cache: Any) -> None:
-        """The newest token's keys and values as the model itself has made them."""
-        for layer, keys, values in zip(cache.layers, self._keys, self._values, strict=True):
-            keys[:, :, self._held - 1] = layer.keys[:, :, -1]
-            values[:, :, self._held - 1] = layer.values[:, :, -1]
+        end = self._held - drop
+        for layer, kept in zip(cache.layers, self._kept, strict=True):
+            layer.keys, layer.values = kept[0, :, :, :end], kept[1, :, :, :end]
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Go on with these rows of the batch only."""
         chosen = torch.tensor(rows)
-        self._keys = [keys[chosen] for keys in self._keys]
-        self._values = [values[chosen] for values in self._values]
+        self._kept = [kept[:, chosen] for kept in self._kept]
 
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        """Logits (rows, vocabulary) float32 after one more token in each row of the batch."""
-        at, rows = self._held, len(tokens)
+    def step(self, tokens: Sequence[int], again: bool = False) -> Tensor:
+        """Logits (rows, vocabulary) float32 after one more token in each row of the batch.
+
+        `again`: the last tokens once more, in full precision: those of the leading tokens are the model's own.
+        """
+        at, rows = self._held - again, len(tokens)
         self._held = end = at + 1
         cos, sin = self._turns[0][at], self._turns[1][at]
-        heads, both, half = self.heads, self.heads + self.kv_heads, self.size // 2
-        shape, group = (self.hidden,), self.heads // self.kv_heads
+        both, half = self.heads + self.kv_heads, self.size // 2
+        grouped = (rows * self.kv_heads, self.heads // self.kv_heads, self.size)
+        pair = (rows, 2, self.kv_heads, self.size)
         x = self.embeddings[list(tokens)]
-        for layer, keys, values in zip(self.layers, self._keys, self._values, strict=True):
-            mixed = layer.qkv(F.rms_norm(x, shape, layer.norm_in, self.eps)).view(rows, -1, self.size)
+        for layer, kept in zip(self.layers, self._kept, strict=True):
+            mixed = layer.qkv(layer.norm_in(x), again).view(rows, -1, self.size).float()
             turned = mixed[:, :both]
-            turned = turned * cos + turned.roll(half, -1) * sin
-            keys[:, :, at] = turned[:, heads:]
-            values[:, :, at] = mixed[:, both:]
-            query = turned[:, :heads].reshape(rows, self.kv_heads, group, self.size)
-            seen = F.scaled_dot_product_attention(query, keys[:, :, :end], values[:, :, :end])
-            x = x + layer.out(seen.reshape(rows, -1))
-            grown = layer.gate_up(F.rms_norm(x, shape, layer.norm_mid, self.eps))
-            x = x + layer.down(F.silu(grown[:, : self.wide]) * grown[:, self.wide :])
-        return self._logits(F.rms_norm(x, shape, self.norm, self.eps))
+            other = turned.roll(half, -1)
+            turned.mul_(cos).addcmul_(other, sin)
+            kept.select(3, at).copy_(mixed[:, self.heads :].view(pair).transpose(0, 1))
+            keys, values = kept.flatten(1, 2).narrow(2, 0, end)
+            # Two products and a softmax: for one token, scaled_dot_product_attention takes longer to be called.
+            likeness = torch.bmm(mixed[:, : self.heads].reshape(grouped), keys.transpose(1, 2))
+            seen = torch.bmm(likeness.softmax(-1), values)
+            x = x.add_(layer.out(seen.view(rows, -1), again))
+            gate, up = layer.gate_up(layer.norm_mid(x), again).split(self.wide, 1)
+            x = x.add_(layer.down(F.silu(gate.float()).mul_(up), again))
+        return self._logits(self.norm(x))
 
     def _logits(self, x: Tensor) -> Tensor:
         logits = self.head(x.to(FAST)).float()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,16 +79,18 @@ class StripReader:
         whole = ModelInput((), tuple(fed), tuple(pieces))
         with stoppable(model, cancel):
             features = self.encoder.encode(whole, fed, [pooled_key(f, made_by) for f in fed], cancel)
+            lean = self.loaded.lean
+            if lean is not None and not lean.adapt(adapter):
+                lean = None
             cache = DynamicCache()
             ids = torch.tensor([g.ids for g in given], device=model.device)
-            logits = self._forward(ids, ids.shape[1], cache, features)
+            # Where steps are quick the prompts are: their keys and values are used by these steps alone.
+            with lean.prompts if lean is not None else nullcontext():
+                logits = self._forward(ids, ids.shape[1], cache, features)
         rows = [_Row() for _ in pieces]
         active = list(range(len(pieces)))
-        lean = self.loaded.lean
-        if lean is not None and lean.adapt(adapter):
+        if lean is not None:
             lean.begin(cache, LONGEST)
-        else:
-            lean = None
         for step in range(1, LONGEST + 1):
             cancel.raise_if_cancelled()
             active, places, chosen = self._choose(rows, active, logits)
