@@ -97,7 +97,7 @@ def test_padding_changes_nothing(recogniser: LineRecogniser, lines: list[tuple[I
     assert torch.allclose(narrow, padded[:, : narrow.shape[1]], atol=1e-4)
 
 
-def test_real_lines_are_read_above_the_floor_and_together_better_than_by_either(
+def test_real_lines_are_read_above_the_floor_and_better_than_fast_reads_them(
     recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]
 ) -> None:
     images = [image for image, _ in lines]
@@ -111,8 +111,8 @@ def test_real_lines_are_read_above_the_floor_and_together_better_than_by_either(
         name: errors([r.text for r in reader.read(images, CancelToken())], lines)
         for name, reader in readers.items()
     }
-    assert wrong["together"] < 0.18
-    assert wrong["together"] <= wrong["alone"] < wrong["fast"]
+    assert wrong["together"] < 0.13
+    assert max(wrong["together"], wrong["alone"]) < 0.75 * wrong["fast"]
 
 
 def test_altered_weights_are_refused(tmp_path: Path, lines: list[tuple[Image.Image, str]]) -> None:

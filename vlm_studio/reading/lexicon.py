@@ -27,7 +27,7 @@ _NEVER = -1e30
 class Weights:
     """How much word frequencies count. Tuned on validation lines (vlm_studio/recipe/LOG.md)."""
 
-    frequency: float = 0.5
+    frequency: float = 0.4
     """Weight of the natural log of a word's frequency against the recogniser's log-probability."""
     unknown: float = 780.0
     """Centibels of a word that is in no list."""

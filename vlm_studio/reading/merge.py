@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.3
+SHARE = 0.15
 """Weight of the second recogniser; tuned on validation lines (vlm_studio/recipe/LOG.md)."""
 FLOOR = 1e-6
 """Probability below which neither recogniser can press a letter: no veto is absolute."""
