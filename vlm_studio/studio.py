@@ -370,7 +370,7 @@ class Studio:
         changes: dict[str, dict[str, float]] = {}
         if measured:
             shelf = getattr(self.models.engine(Variant("idefics2-nano")), "adapters", None)
-            changes = {n: by_layer(shelf.change_by_module(n)) for n in self.shipped_adapters if shelf}
+            changes = {n: by_layer(shelf.norms_by_module(n)) for n in self.shipped_adapters if shelf}
         return lessons(curves, changes)
 
     def _adapters_of(self, loaded: Any) -> AdapterScope:

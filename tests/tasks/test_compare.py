@@ -282,10 +282,17 @@ def test_what_holds_is_said_from_the_figures(reading: float, frozen: float, told
     assert "not said" in what_holds(())
 
 
-def test_changes_are_joined_by_layer() -> None:
-    change = {
-        "model.text_model.layers.3.mlp.up_proj": 0.1,
-        "model.text_model.layers.3.self_attn.q_proj": 0.3,
-        "model.connector.speller": 0.5,
+def test_changes_are_joined_by_layer_in_their_order() -> None:
+    norms = {
+        "model.text_model.layers.10.mlp.up_proj": (1.0, 2.0),
+        "model.text_model.layers.3.mlp.up_proj": (3.0, 30.0),
+        "model.text_model.layers.3.self_attn.q_proj": (4.0, 40.0),
+        "model.connector.speller": (1.0, 4.0),
+        # Nearly empty before: on its own it says that all has changed.
+        "model.connector.perceiver_resampler.layers.0.mlp.down_proj": (3.0, 0.1),
+        "model.connector.perceiver_resampler.layers.0.mlp.up_proj": (0.0, 10.0),
     }
-    assert by_layer(change) == {"language layer 3": pytest.approx(0.2), "speller": 0.5}
+    found = by_layer(norms)
+    assert list(found) == ["perceiver_resampler", "speller", "language layer 3", "language layer 10"]
+    assert found["language layer 3"] == pytest.approx(0.1)
+    assert found["perceiver_resampler"] == pytest.approx(0.3, abs=0.001)

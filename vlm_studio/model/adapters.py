@@ -71,18 +71,18 @@ class AdapterShelf:
         """What an adapter is made of, for measuring it. Raises NotFound, AdapterRejected."""
         return self._shelved(name).weights
 
-    def change_by_module(self, name: str) -> dict[str, float]:
-        """How much an adapter changes each module: the Frobenius norm of what it adds over that of the weights.
+    def norms_by_module(self, name: str) -> dict[str, tuple[float, float]]:
+        """Frobenius norms for each module that an adapter changes: of what it adds, and of the module's own weights.
 
-        Computed from the small matrices, without ever forming their product.
+        Computed from the small matrices, without ever forming their product. Weights in 4 bits are left out.
         """
         weights = self.weights(name)
         found = {}
         for module_name in weights.modules:
             module: Any = self.model.get_submodule(module_name)
             weight = getattr(module, "base_layer", module).weight
-            size = float(weight.float().norm()) if weight.is_floating_point() else 0.0
-            found[module_name] = added_norm(weights, module_name) / size if size else 0.0
+            if weight.is_floating_point():
+                found[module_name] = added_norm(weights, module_name), float(weight.float().norm())
         return found
 
     def _shelved(self, name: str) -> _Shelved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,14 +34,23 @@ def lessons(curves: Mapping[str, Any], changes: Mapping[str, Mapping[str, float]
     return tuple(found)
 
 
-def by_layer(change: Mapping[str, float]) -> dict[str, float]:
-    """Mean relative change of the matrices of each layer of the language model, and of each part of the connector."""
-    groups: dict[str, list[float]] = defaultdict(list)
-    for name, value in change.items():
+def by_layer(norms: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Relative change of each part of the connector, then of each layer of the language model, in their order.
+
+    `norms` has for each matrix that of what an adapter adds and that of its own weights. Those of a layer are taken
+    together, as one long list of numbers: a matrix that was nearly empty before, as the last of the resampler's, would
+    otherwise speak for all.
+    """
+    groups: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
+    for name, both in norms.items():
         layer = re.search(r"text_model\.layers\.(\d+)\.", name)
         part = re.search(r"connector\.(\w+)", name)
-        groups[f"language layer {layer[1]}" if layer else part[1] if part else name].append(value)
-    return {name: sum(values) / len(values) for name, values in groups.items()}
+        key = (int(layer[1]), f"language layer {layer[1]}") if layer else (-1, part[1] if part else name)
+        groups[key].append(both)
+    return {
+        name: math.hypot(*(added for added, _ in found)) / (math.hypot(*(own for _, own in found)) or 1.0)
+        for (_, name), found in sorted(groups.items())
+    }
 
 
 def what_holds(found: Sequence[Lesson]) -> str:

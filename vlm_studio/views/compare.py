@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from vlm_studio.core.comparison import (
     Comparison,
@@ -19,9 +20,6 @@ from vlm_studio.views.compare_shift import shift_html
 from vlm_studio.views.curves import Series, curves_svg
 from vlm_studio.views.diff import diff_html
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 CHANGED = 0.02
 """A difference of probabilities below this is not coloured."""
 PAPER = (
@@ -35,10 +33,12 @@ _HOW: dict[Part, str] = {
     "model": "The adapter is switched on and off in one loaded language model.",
     "reader": "The line reader of nano, with the adapter added to a copy of its weights.",
 }
+_LANGUAGE = "language layer "
+"""How tasks/compare_lessons.py calls the layers of the language model."""
 SOURCE = "Laurençon et al., What matters when building vision-language models?, NeurIPS 2024, Table 3"
 
 
-def comparison_html(found: Comparison, strip: Image | None = None) -> str:
+def comparison_html(found: Comparison, strip: Image.Image | None = None) -> str:
     """Both answers, what changed, how likely either side finds each word of the right answer, and where on `strip`."""
     same = found.left.text == found.right.text
     changed = '<p class="studio-hint">Both say the same.</p>' if same else diff_html(found.spans)
@@ -180,16 +180,28 @@ def _last(rates: Mapping[str, float]) -> str:
 
 
 def change_html(change: Mapping[str, float], title: str) -> str:
-    """A bar for each layer: what the adapter adds, as a share of the layer's own weights (Frobenius norms)."""
-    highest = max(change.values(), default=0.0)
-    if not highest:
-        return ""
+    """A bar for each layer: what the adapter adds, as a share of the layer's own weights (Frobenius norms).
+
+    The connector and the language model each have a scale of their own: one began from nothing, the other did not.
+    """
+    layers = {name: value for name, value in change.items() if name.startswith(_LANGUAGE)}
+    connector = {name: value for name, value in change.items() if name not in layers}
+    lists = "".join(
+        f'<p class="studio-hint">{told}</p>{_bars(part)}'
+        for told, part in (("Connector", connector), ("Language model", layers))
+        if part
+    )
+    return f"<h4>How far each layer moved: {escape(title)}</h4>{lists}" if lists else ""
+
+
+def _bars(change: Mapping[str, float]) -> str:
+    highest = max(change.values()) or 1.0
     bars = "".join(
         f'<li title="{escape(name, quote=True)}: {value:.2%}"><span>{escape(name)}</span>'
         f'<i style="width:{100 * value / highest:.0f}%"></i><small>{value:.2%}</small></li>'
         for name, value in change.items()
     )
-    return f'<h4>How far each layer moved: {escape(title)}</h4><ol class="changes">{bars}</ol>'
+    return f'<ol class="changes">{bars}</ol>'
 
 
 def paper_html(holds: str) -> str:

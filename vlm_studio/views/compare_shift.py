@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image as PilImage
+from PIL import Image
 
 from vlm_studio.core.comparison import Part, WordShift
 from vlm_studio.views.data_uri import data_uri
 from vlm_studio.views.heat import coloured
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 STRIP_WIDTH = 900
 """Pixels of the strip behind the maps."""
@@ -28,7 +24,7 @@ _TOLD: dict[Part, str] = {
 }
 
 
-def shift_html(strip: Image, shifts: Sequence[WordShift], left: str, right: str, part: Part) -> str:
+def shift_html(strip: Image.Image, shifts: Sequence[WordShift], left: str, right: str, part: Part) -> str:
     """Three strips (left, right, difference) for one word at a time; nothing where nothing was looked into.
 
     The first word shown is the one whose maps differ most. All of it is in the page: going on asks nobody.
@@ -82,4 +78,4 @@ def _difference(shift: WordShift) -> str:
     pixels = np.zeros((*change.shape, 4))
     pixels[..., :3] = np.where(change[..., None] > 0, _MORE, _LESS)
     pixels[..., 3] = np.clip(np.abs(change), 0, 1) * 230
-    return data_uri(PilImage.fromarray(pixels.astype(np.uint8), "RGBA"))
+    return data_uri(Image.fromarray(pixels.astype(np.uint8), "RGBA"))
