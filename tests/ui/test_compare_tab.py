@@ -41,11 +41,11 @@ LINE = Path(__file__).resolve().parents[1] / "data" / "lines" / "00.jpg"
 CLICK: Any = SimpleNamespace(value="Frozen vs LoRA")
 
 
-def hand(studio: Studio, name: str = "Ann", owner: str = OWNER, seed: int = 1) -> str:
-    """An adapter that spoils the letters; its id."""
+def hand(studio: Studio, name: str = "Ann", owner: str = OWNER, seed: int = 1, size: float = 0.2) -> str:
+    """An adapter that spoils the letters, the more the larger `size` is; its id."""
     made = torch.Generator().manual_seed(seed)
     down = torch.randn(2, 120, generator=made)
-    up = torch.randn(1 + len(ALPHABET), 2, generator=made) * 0.2
+    up = torch.randn(1 + len(ALPHABET), 2, generator=made) * size
     weights = save({"base_model.model.head.lora_A.weight": down, "base_model.model.head.lora_B.weight": up})
     facts = AdapterFacts("hand", studio.hand_model.name, studio.hand_model.sha256, 2, 9, 20, "1")
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2}
