@@ -13,16 +13,17 @@ import pytest
 from PIL import Image
 
 from tests.store.kept import OTHER, OWNER, Kept
-from vlm_studio.core.adapters import TrainPoint, TrainSettings
+from vlm_studio.core.adapters import AdapterFacts, Interval, TrainPoint, TrainSettings, Verdict
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
 from vlm_studio.core.errors import AdapterRejected, InvalidRequest, ModelUnavailable, NotFound
 from vlm_studio.store.adapter_store import AdapterStore
-from vlm_studio.tasks.adapt import INTERRUPTED, Adapting, Judging, Learned
+from vlm_studio.tasks.adapt import INTERRUPTED, NEW_WEIGHTS, Adapting, Judging, Learned
 from vlm_studio.tasks.adapt_manage import Adapters
 from vlm_studio.tasks.live import LiveRuns
 
 CONFIG = {"peft_type": "LORA", "r": 2}
+VERDICT = Verdict(True, "Better.", 9, 1, 0.2, 0.1, 0.4, 0.3, Interval(-0.1, -0.2, 0.0), 0.1, 0.1)
 
 
 class Reads:
@@ -281,6 +282,20 @@ def test_too_little_is_refused_with_advice(desk: Desk) -> None:
         desk.adapting.start(OWNER, "My hand")
     with pytest.raises(InvalidRequest, match="steps"):
         desk.adapting.start(OWNER, "My hand", TrainSettings(steps=100_000))
+
+
+def test_adapters_of_other_weights_of_the_reader_are_no_reason_to_stop(ready: Desk) -> None:
+    def add(sha256: str) -> None:
+        facts = AdapterFacts("hand", "nano", sha256, 2, 4, 99)
+        ready.rows.add(OWNER, "Ann", facts, CONFIG, b"good", "trained", VERDICT)
+
+    add("e" * 64)
+    told = ready.adapting.advice(OWNER)
+    assert told.ready
+    assert told.sentence.startswith(NEW_WEIGHTS)
+    assert "Nothing new" not in told.sentence
+    add("f" * 64)
+    assert "Nothing new" in ready.adapting.advice(OWNER).sentence
 
 
 def test_left_out_lines_are_not_learned_from(ready: Desk) -> None:

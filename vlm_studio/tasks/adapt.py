@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "It was interrupted. Go on where it was."
 STOPPED = "Stopped. Go on where it was."
+NEW_WEIGHTS = "The reader has new weights that your adapters were not made for: teach it again."
 STEPS = range(5, 401)
 
 
@@ -194,7 +195,11 @@ class Adapting:
         return split(self.usable(owner))
 
     def advice(self, owner: str) -> Advice:
-        return advice(self.usable(owner), self.rows.list(owner))
+        """What to do next; adapters that were made for other weights of the reader do not count."""
+        kept = [a for a in self.rows.list(owner) if a.facts.kind == "hand"]
+        fitting = [a for a in kept if a.facts.base_sha256 == self.model.sha256]
+        told = advice(self.usable(owner), fitting)
+        return Advice(told.ready, f"{NEW_WEIGHTS} {told.sentence}") if kept and not fitting else told
 
     def next_lines(self, owner: str, count: int = 12) -> tuple[NextLine, ...]:
         corrected = self.corrections.corrections(owner)
