@@ -268,7 +268,7 @@ def _checked(state: Path) -> tuple[dict[str, str], int]:
             if not all(map(SHA256.fullmatch, mimes)):
                 raise DamagedFile("The database in the backup is damaged.", "Use another backup.")
             return mimes, int(raw.execute("SELECT count(*) FROM session").fetchone()[0])
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise DamagedFile("The database in the backup is damaged.", "Use another backup.") from error
 
 
