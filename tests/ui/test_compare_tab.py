@@ -167,6 +167,16 @@ def test_a_corrected_line_of_ones_own_is_compared_on(studio: Studio) -> None:
     assert on.show_strips(studio, None, None, "kept", REQUEST) == [gr.skip()] * 4
 
 
+def test_lines_that_no_training_learns_from_are_compared_together(studio: Studio) -> None:
+    assert on.tab_chosen(studio, "base", "reading", REQUEST, CLICK)[0]["choices"] == []
+    corrected(studio, 200, 12, text="dear sister")
+    corrected(studio, 90, 6, text="dear brother")
+    label, value = on.tab_chosen(studio, "base", "reading", REQUEST, CLICK)[0]["choices"][0]
+    assert (label, value) == ("all 6 lines kept back to test on", on.HELD)
+    strips, known = on._given(studio, OWNER, None, on.HELD)
+    assert (len(strips), known.splitlines()) == (6, ["dear brother"] * 6)
+
+
 def test_what_is_shipped_is_told_without_loading_a_model(studio: Studio) -> None:
     html = on.lessons(studio)
     assert "Table 3" in html

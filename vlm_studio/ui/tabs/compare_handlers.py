@@ -14,7 +14,7 @@ from vlm_studio.core.comparison_json import comparison_value
 from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.sessions import TrainingLine
 from vlm_studio.studio import Studio
-from vlm_studio.tasks.compare import BASE, Choice, reading_ask
+from vlm_studio.tasks.compare import BASE, MOST_LINES, Choice, reading_ask
 from vlm_studio.tasks.compare_input import Piece, piece, pieces
 from vlm_studio.tasks.compare_lessons import what_holds
 from vlm_studio.ui.shared import COMPARE_WITH, owner_of, upload_path
@@ -27,6 +27,8 @@ TAB = "Frozen vs LoRA"
 KIND = "compare"
 STRIP_PIXELS = 520
 LISTED = 40
+HELD = "held"
+"""In the list of lines that were put right: all that no training learns from."""
 LABELS = {
     BASE: "base (no adapter)",
     "reading": "reading (LoRA)",
@@ -63,9 +65,15 @@ def tab_chosen(studio: Studio, left: str, right: str, request: gr.Request, event
 
 
 def _corrected(studio: Studio, owner: str) -> Any:
-    """The dropdown of lines that were put right, newest first."""
+    """The dropdown of lines that were put right: those kept back together, then each, newest first."""
+    held = _held(studio, owner)
+    together = [(f"all {len(held)} lines kept back to test on", HELD)] if held else []
     lines = studio.adapting.lines(owner)[::-1][:LISTED]
-    return gr.update(choices=[(entry.line.text[:80], entry.line.line_id) for entry in lines])
+    return gr.update(choices=[*together, *((entry.line.text[:80], entry.line.line_id) for entry in lines)])
+
+
+def _held(studio: Studio, owner: str) -> Sequence[TrainingLine]:
+    return studio.adapting.split(owner).held[:MOST_LINES]
 
 
 def _sides(studio: Studio, owner: str, left: str, right: str) -> list[Any]:
@@ -111,7 +119,7 @@ def _strips(found: Sequence[Piece], chosen: int) -> Any:
 def _given(
     studio: Studio, owner: str, picture: str | None, corrected: str | None, session: str = ""
 ) -> tuple[tuple[Piece, ...], str]:
-    """(lines, what stands there, where a person put it right): of a picture, a corrected line, or what was kept."""
+    """(lines, what stands there, where a person put it right): of a picture, corrected lines, or what was kept."""
     if picture:
         card = studio.comparing.card
         data = Path(picture).read_bytes()
@@ -121,6 +129,10 @@ def _given(
         longest = max(kept, key=lambda one: len(one.images), default=None)
         if longest is not None:
             return tuple(map(piece, studio.comparisons.strips(owner, longest))), ""
+    held = _held(studio, owner) if corrected == HELD else ()
+    if held:
+        strips = tuple(piece(studio.adapting.strip(owner, line)) for line in held)
+        return strips, "\n".join(line.text for line in held)
     line = _line(studio, owner, corrected or "")
     return (piece(studio.adapting.strip(owner, line)),), line.text
 
