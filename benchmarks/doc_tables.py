@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,11 +74,97 @@ def ask(found: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def answering(found: dict[str, Any]) -> str:
+    titles = {
+        "rules": "rules",
+        "adapter off, text": "nano, adapter off",
+        "answering, text": "nano with `answering`",
+        "as Chat answers": "**as Chat answers**",
+    }
+    keys = ("copied_right", "copied_held", "refused_rightly", "refused_wrongly")
+    rows = [
+        [title, *(f"{found['ways'][way][key]:.0%}" for key in keys)]
+        for way, title in titles.items()
+        if way in found["ways"]
+    ]
+    total = next(iter(found["ways"].values()))["questions"]
+    head = [
+        f"{total} questions about {found['notes']} notes", "right, letter for letter", "right answer in its words",
+        "refused rightly", "refused wrongly",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def adapt_hands(found: dict[str, Any]) -> str:
+    """A row a hand; where the lines kept back differ with the lines learned, the error rates before stand beside."""
+    hands = [r for r in found["hands"] if not r["shuffled"]]
+    names = list(dict.fromkeys((r["drawn"], r["hand"]) for r in hands))
+    rows = []
+    for is_drawn, name in sorted(names, key=lambda key: key[0]):
+        cells = {r["lines"]: r for r in hands if r["hand"] == name}
+        rows.append([f"{name} (drawn)" if is_drawn else name, *(_learned(cells.get(n)) for n in ADAPT_LINES)])
+    means = []
+    for n in ADAPT_LINES:
+        changes = [r["change"] for r in hands if r["lines"] == n and r["before"]]
+        quarter = sum(change <= -0.25 for change in changes)
+        means.append(
+            f"**{statistics.mean(changes):+.0%}**, a quarter less for {quarter} of {len(changes)}"
+            if changes
+            else ""
+        )
+    rows.append(["**mean change**", *means])
+    rows += [[f"{r['hand']}, shuffled texts", "", _learned(r), ""] for r in found["hands"] if r["shuffled"]]
+    return table(["hand", *(f"{n} lines" for n in ADAPT_LINES)], rows)
+
+
+ADAPT_LINES = (10, 20, 40)
+
+
+def _learned(row: dict[str, Any] | None) -> str:
+    """Error rate before and after, the change, and how many of the trainings the gate let pass."""
+    if row is None:
+        return ""
+    return f"{row['before']:.3f} to {row['after']:.3f} ({row['change']:+.0%}); {row['passed']} of {row['trainings']} worn"
+
+
+def engine_speed(found: dict[str, Any]) -> str:
+    names = {
+        "follow-up": "first word of a follow-up question",
+        "strips": f"{found['strips']['strips']} strips of writing",
+        "decode": f"{found['decode']['tokens'] - 1} further tokens",
+    }
+    rows = [
+        [told, f"{f['plain_s']:.2f}", f"{f['ours_s']:.2f}", f"**{f['ratio']:.1f}**", f"{f['cpu_ratio']:.1f}"]
+        for name, told in names.items()
+        for f in [found[name]]
+    ]
+    head = ["nano, one thread", "plain `generate`, s", "here, s", "times as fast", "by processor time"]
+    return table(head, rows)
+
+
+def cpu_idefics2(found: dict[str, Any]) -> str:
+    row = found["rows"]["nf4 whole"]
+    rows = [
+        ["loading the checkpoint that is in 4 bits", f"{row['load_s']} s"],
+        [
+            f"first token of a question with one picture of {found['edge']} px ({row['prompt_tokens']} tokens)",
+            f"{row['first_token_s']:.0f} s",
+        ],
+        ["first token of a follow-up question", f"{row['follow_up_first_token_s']:.0f} s"],
+        ["each further token", f"{1 / row['tokens_per_second']:.1f} s"],
+        ["most memory, files that are mapped included", f"{row['peak_gb']} GB"],
+    ]
+    return table([f"Idefics2-8B, random weights, {found['machine']}", ""], rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "faults_inputs": faults_inputs,
     "faults_serve": faults_serve,
     "load_serve": load_serve,
     "ask": ask,
+    "cpu_idefics2": cpu_idefics2,
+    "engine_speed": engine_speed,
+    "answering": answering,
 }
 
 
