@@ -99,12 +99,13 @@ def adapt_hands(found: dict[str, Any]) -> str:
     """A row a hand; where the lines kept back differ with the lines learned, the error rates before stand beside."""
     hands = [r for r in found["hands"] if not r["shuffled"]]
     names = list(dict.fromkeys((r["drawn"], r["hand"]) for r in hands))
+    counts = sorted({r["lines"] for r in hands})
     rows = []
     for is_drawn, name in sorted(names, key=lambda key: key[0]):
         cells = {r["lines"]: r for r in hands if r["hand"] == name}
-        rows.append([f"{name} (drawn)" if is_drawn else name, *(_learned(cells.get(n)) for n in ADAPT_LINES)])
+        rows.append([f"{name} (drawn)" if is_drawn else name, *(_learned(cells.get(n)) for n in counts)])
     means = []
-    for n in ADAPT_LINES:
+    for n in counts:
         changes = [r["change"] for r in hands if r["lines"] == n and r["before"]]
         quarter = sum(change <= -0.25 for change in changes)
         means.append(
@@ -113,11 +114,12 @@ def adapt_hands(found: dict[str, Any]) -> str:
             else ""
         )
     rows.append(["**mean change**", *means])
-    rows += [[f"{r['hand']}, shuffled texts", "", _learned(r), ""] for r in found["hands"] if r["shuffled"]]
-    return table(["hand", *(f"{n} lines" for n in ADAPT_LINES)], rows)
-
-
-ADAPT_LINES = (10, 20, 40)
+    rows += [
+        [f"{r['hand']}, shuffled texts", *(_learned(r if n == r["lines"] else None) for n in counts)]
+        for r in found["hands"]
+        if r["shuffled"]
+    ]
+    return table(["hand", *(f"{n} lines" for n in counts)], rows)
 
 
 def _learned(row: dict[str, Any] | None) -> str:
