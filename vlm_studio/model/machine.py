@@ -137,7 +137,7 @@ def _plans(machine: Machine, parts: Parameters, wanted: Precision) -> list[LoadP
 
 def _why_four(machine: Machine) -> str:
     if machine.kind == "cpu":
-        return "4 bits: a processor writes 3 to 4 times as many tokens a second as in 16 bits."
+        return "4 bits, a third of the memory; a processor takes seconds for each word."
     return f"4 bits on {machine.name}: a third of the memory, and what limits a single answer is reading weights."
 
 

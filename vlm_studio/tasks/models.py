@@ -20,7 +20,8 @@ NANO = "idefics2-nano"
 TITLES = {NANO: NANO, "idefics2-8b": "Idefics2-8B", "idefics2-8b-chatty": "Idefics2-8B chatty"}
 """Every model that can be chosen, the embedded one first."""
 _AUTO = frozenset({"", "auto"})
-_FALLS_BACK = f"Where it cannot be loaded, {NANO} answers and says so."
+NANO_ANSWERS = f"{NANO} answers and says so"
+QUOTE_STANDS = "the quote stands alone"
 
 Crops = Callable[["Image", Splitting, int], int]
 """(image, splitting, longest edge in pixels): how many crops of it are fed."""
@@ -87,8 +88,8 @@ class Models:
             )
         return self._shelf().choose_default()
 
-    def explain(self, name: str) -> str:
-        """What is to be expected of a choice here, before it is used."""
+    def explain(self, name: str, otherwise: str = NANO_ANSWERS) -> str:
+        """What is to be expected of a choice here, before it is used; `otherwise` is what happens without it."""
         if name in _AUTO:
             chosen, why = self.default()
             return f"auto is {TITLES.get(chosen, chosen)}. {why}"
@@ -98,7 +99,7 @@ class Models:
         if found is None:
             return f"There is no model {name!r}."
         told = f"{TITLES.get(name, name)}: {found.why}"
-        return f"{told} {_FALLS_BACK}" if found.runs else f"{told} {NANO} answers instead, and says so."
+        return f"{told} {'Where it cannot be loaded' if found.runs else 'So'} {otherwise}."
 
     def card(self, variant: Variant) -> ModelCard:
         """What the engine of `variant` can do; the embedded one is not loaded for it. Raises as `engine`."""

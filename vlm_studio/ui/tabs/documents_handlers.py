@@ -21,6 +21,7 @@ from vlm_studio.core.ids import new_id
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.ask_pdf import json_value
 from vlm_studio.tasks.documents_session import as_csv
+from vlm_studio.tasks.models import QUOTE_STANDS
 from vlm_studio.ui.shared import owner_of, uploads_of
 from vlm_studio.views.documents import (
     document_list_html,
@@ -179,7 +180,7 @@ def describe_model(
     """What is to be expected of the model chosen, and what the page looked at would cost it."""
     owner = owner_of(studio.settings, request)
     try:
-        told = studio.models.explain(model)
+        told = studio.models.explain(model, QUOTE_STANDS)
         pixels = [studio.documents.image(owner, viewed[0], viewed[1])] if session_id and viewed[0] else []
         costs = studio.models.image_tokens(Variant(model, splitting=splitting), pixels)
     except StudioError as problem:
