@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,12 +12,14 @@ from PIL import Image
 from tests.reading.pages import LEFT, RIGHT, turned, two_columns
 from tests.tasks.fakes import CountingReader, marked, page_image, page_of, transcriber
 from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.conversation import Variant
 from vlm_studio.core.documents import Box, Line, LineReading, PageReading
 from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.tasks.transcribe import (
     BLANK_PAGE,
     SKIPPED_INK,
     STOPPED,
+    EngineReader,
     LineRead,
     LinesFound,
     PageRead,
@@ -47,6 +51,28 @@ def test_words_are_placed_on_the_page_within_their_line() -> None:
         first, second = (word.box for word in item.reading.words)
         assert (first.top, first.bottom) == (40 * number + 5, 40 * number + 35)
         assert 20 <= first.left < first.right <= second.left < second.right <= 280
+
+
+def test_a_language_model_reads_lines_as_any_reader_and_is_asked_for_with_its_first() -> None:
+    asked: list[Variant] = []
+
+    class Large:
+        def read(
+            self, strips: list[Image.Image], cancel: CancelToken, variant: Variant
+        ) -> Iterator[LineReading]:
+            yield from (LineReading(f"seen {n}", 0.9, (), "idefics2-8b") for n in range(len(strips)))
+
+    def engine(variant: Variant) -> Any:
+        asked.append(variant)
+        return Large()
+
+    large = Variant("idefics2-8b", splitting="off")
+    reader = EngineReader("8b", engine, large)
+    assert reader.name == "8b" and not asked
+    reading = reading_of(read(transcriber(reader), page_image(3), "8b"))  # type: ignore[arg-type]
+    assert asked == [large] and reading.reader == "8b"
+    assert [item.reading.text for item in reading.lines] == ["seen 0", "seen 1", "seen 2"]
+    assert {item.reading.reader for item in reading.lines} == {"8b"}
 
 
 def test_a_blank_page_says_so() -> None:
