@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--every", type=float, default=1, help="minutes between checkpoints")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--rate", type=float, default=1e-4)
     train(parser.parse_args(argv))
 
 
