@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from vlm_studio.ui.app import build_app
 from vlm_studio.ui.tabs import adapt_handlers as on
 from vlm_studio.ui.tabs import compare_handlers
 from vlm_studio.ui.tabs.adapt_handlers import View
-from vlm_studio.views.adapt import training_html
+from vlm_studio.views.adapt import adapter_list_html, training_html
 
 NAMES = (
     "training chosen advice lines next train controls pause go_on stop status curve verdict adapters card "
@@ -104,6 +105,14 @@ def test_adapters_are_chosen_used_renamed_and_deleted(studio: Studio) -> None:
     assert "in use" not in shown(on.stop_using(studio, "", mine.id, REQUEST))["adapters"]
     assert shown(on.rename(studio, "", mine.id, "Ann", "by lamplight", REQUEST))["new_name"] == "Ann"
     assert "No adapter yet" in shown(on.delete(studio, "", mine.id, REQUEST))["adapters"]
+
+
+def test_an_adapter_of_other_weights_is_not_said_to_be_in_use(studio: Studio) -> None:
+    mine = adapter(studio)
+    assert "in use" in adapter_list_html([(replace(mine, active=True), True)], "")
+    html = adapter_list_html([(replace(mine, active=True), False)], "")
+    assert "in use" not in html
+    assert "made for other weights, not used" in html
 
 
 def test_another_ones_adapter_and_training_are_not_there(studio: Studio) -> None:

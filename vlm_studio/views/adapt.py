@@ -98,10 +98,10 @@ def adapter_list_html(adapters: Sequence[tuple[Adapter, bool]], chosen: str) -> 
 
 
 def _adapter(adapter: Adapter, fits: bool, chosen: bool) -> str:
-    if adapter.active:
+    if not fits:
+        state = "made for other weights, not used" if adapter.active else "made for other weights"
+    elif adapter.active:
         state = "in use"
-    elif not fits:
-        state = "made for other weights"
     elif adapter.verdict is not None and not adapter.verdict.passed:
         state = "not better, not used"
     else:
