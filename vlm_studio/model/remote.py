@@ -171,7 +171,7 @@ class RemoteEngine:
 
         def attempt() -> None:
             reply.begin_again()
-            for value in self.server.stream(CHAT, body, key, ask.variant.adapter or ""):
+            for value in self.server.stream(CHAT, body, key, ask.variant.adapter or "", told.ours):
                 if cancel.cancelled:
                     return
                 if isinstance(value, str):

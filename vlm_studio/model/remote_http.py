@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,20 +80,27 @@ class Server:
             log.info("the server could not be told to stop: %s", type(error).__name__)
 
     def stream(
-        self, path: str, body: Mapping[str, Any], key: str, adapter: str = ""
+        self, path: str, body: Mapping[str, Any], key: str, adapter: str = "", to_end: bool = False
     ) -> Iterator[dict[str, Any] | str]:
-        """Values of the events; a comment comes as a text. Ends where the server ends it."""
+        """Values of the events; a comment comes as a text. Ends where the server ends it.
+
+        `to_end`: the server closes what it has ended. Ray Serve takes a connection that is left before that for a
+        caller who went away, and cancels a request that is as good as over.
+        """
         try:
             with self._client.stream("POST", path, json=body, headers=_headers(key, adapter)) as response:
                 if response.status_code != 200:
                     response.read()
                     self._require_good(response)
-                for line in _lines(response):
+                lines = _lines(response)
+                for line in lines:
                     if line.startswith(":"):
                         yield line[1:].strip()
                     elif line.startswith("data:"):
                         data = line[5:].strip()
                         if data == "[DONE]":
+                            if to_end:
+                                deque(lines, maxlen=0)
                             return
                         yield self._event(data)
         except httpx.HTTPError as error:
