@@ -12,6 +12,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,14 @@ def faults_inputs(found: dict[str, Any]) -> str:
 
 def faults_serve(found: dict[str, Any]) -> str:
     rows = [[name, found[key]] for key, name in (
-        ("requests", "requests"), ("replicas_killed", "replicas killed (SIGKILL) meanwhile"),
-        ("tries_made_again", "tries made again by the client"), ("lost", "**answers lost**"),
+        ("requests", "requests, half of them streamed"), ("callers", "callers at once"),
+        ("replicas_killed", "replicas killed (SIGKILL) while they answered"),
+        ("running_on_the_killed", "requests that ran on them"),
+        ("tries_made_again", "tries made again by the clients"), ("begun", "answers begun"),
+        ("finished", "answers finished"), ("lost", "**answers lost**"),
         ("doubled_or_wrong", "**answers doubled or with a word too many or too few**"),
+        ("requests_while_the_log_died", "requests while the actor that knows the answers was killed"),
+        ("lost_while_the_log_died", "**lost then**"), ("wrong_while_the_log_died", "**doubled or wrong then**"),
         ("machine", "machine"),
     )]  # fmt: skip
     return table(["two replicas on Ray Serve, idefics2-nano", ""], rows)
@@ -45,19 +51,38 @@ def load_serve(found: dict[str, Any]) -> str:
         [
             r["server"], r["callers"], r["answers"], r["lost"], r["wrong"], r["answers_per_second"],
             f"{r['first_word_median_ms']:.0f}, {r['first_word_p95_ms']:.0f}",
+            f"{r['whole_median_ms']:.0f}, {r['whole_p95_ms']:.0f}",
         ]
         for r in found["rows"]
     ]  # fmt: skip
     head = [
-        "server",
-        "callers",
-        "answers",
-        "lost",
-        "wrong",
-        "answers a second",
-        "first word: median, 95 % ms",
-    ]
+        "server", "callers", "answers", "lost", "wrong", "answers a second", "first word: median, 95 % ms",
+        "whole answer: median, 95 % ms",
+    ]  # fmt: skip
     return table(head, rows)
+
+
+PEOPLE, CARD_SECONDS, LOAD = 1000, 2.6, 0.8
+
+
+def scaling_plan(found: dict[str, Any]) -> str:
+    """What load_serve measured, taken on to many people who each ask once a minute."""
+    busiest = max(r["callers"] for r in found["rows"])
+    rates = {r["server"]: r["answers_per_second"] for r in found["rows"] if r["callers"] == busiest}
+    one, two = (rate for name, rate in rates.items() if name.startswith("Ray"))
+    asked, kept = PEOPLE / 60, min(1.0, two / one / 2)
+    rows = [
+        ["answers a second of one replica of nano on one core, and of two", f"{one}, {two}"],
+        ["what a replica still gives beside another one", f"{kept:.0%}"],
+        [f"questions a second of {PEOPLE:,} people, each once a minute", f"{asked:.1f}"],
+        [f"cores with a replica of nano for that, at {LOAD:.0%} load", ceil(asked / (two / 2) / LOAD)],
+        [
+            f"cards with a replica of the 8B, {CARD_SECONDS} s an answer (assumed), at {LOAD:.0%} load",
+            ceil(asked * CARD_SECONDS / LOAD),
+        ],
+        ["the same if replicas cost each other what they did here", ceil(asked * CARD_SECONDS / LOAD / kept)],
+    ]
+    return table(["", "nano measured, the rest worked out"], rows)
 
 
 def ask(found: dict[str, Any]) -> str:
@@ -163,18 +188,23 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "faults_inputs": faults_inputs,
     "faults_serve": faults_serve,
     "load_serve": load_serve,
+    "scaling_plan": scaling_plan,
     "ask": ask,
     "cpu_idefics2": cpu_idefics2,
     "engine_speed": engine_speed,
     "answering": answering,
 }
 
+SOURCES = {"scaling_plan": "load_serve"}
+"""Results of tables that are named otherwise."""
+
 
 def filled(text: str) -> str:
     """`text` with the tables that have a result; others stay as they are."""
 
     def replaced(block: re.Match[str]) -> str:
-        name, path = block[2], RESULTS / f"{block[2]}.json"
+        name = block[2]
+        path = RESULTS / f"{SOURCES.get(name, name)}.json"
         if name not in TABLES or not path.exists():
             return block[0]
         return block[1] + TABLES[name](json.loads(path.read_text("utf-8"))) + block[3]

@@ -60,9 +60,9 @@ def main() -> None:
         "--inputs", type=int, default=20_000, help="of each kind; fewer of those that take longer"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="+", default=[], help="kinds of input; the table is not written then")
+    parser.add_argument("--only", nargs="+", default=[], help="kinds of input; the rows of the others stay")
     args = parser.parse_args()
-    rows = {}
+    rows = json.loads(RESULT.read_text("utf-8"))["rows"] if args.only else {}
     with tempfile.TemporaryDirectory() as folder:
         studio = Studio(Settings(data_dir=Path(folder) / "data", offline=True))
         for name, entry in entries(studio, Path(folder)).items():
@@ -70,16 +70,11 @@ def main() -> None:
                 rows[name] = tried(name, entry, args.inputs // entry.cost, random.Random(args.seed))
                 print(name, rows[name], flush=True)
         studio.close()
+    print(f"{pdf_entry.ended_processes()} files ended the process that read them")
     pdf_entry.close()
     total = {key: sum(row[key] for row in rows.values()) for key in next(iter(rows.values()))}
-    result = {
-        "seed": args.seed,
-        "rows": rows,
-        "total": total,
-        "pdf_processes_ended": pdf_entry.ended_processes(),
-    }
-    if not args.only:
-        RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    result = {"seed": args.seed, "rows": rows, "total": total}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(f"{'input':<26}{'tried':>9}{'taken':>9}{'refused':>9}{'faults':>9}")
     for name, row in {**rows, "all of them": total}.items():
         print(f"{name:<26}{row['inputs']:>9}{row['taken']:>9}{row['refused']:>9}{row['faults']:>9}")

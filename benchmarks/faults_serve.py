@@ -21,7 +21,19 @@ from typing import Any
 
 import httpx
 import psutil
-from load_serve import COUNTRIES, ROOT, TOKENS, Seen, answers_at_rest, ask_once, percentile, question, running
+from load_serve import (
+    COUNTRIES,
+    ROOT,
+    TOKENS,
+    Seen,
+    answers_at_rest,
+    ask_once,
+    percentile,
+    question,
+    replicas,
+    running,
+    until_there,
+)
 
 from vlm_studio.core.ids import new_id
 from vlm_studio.model.remote import RemoteEngine
@@ -29,18 +41,6 @@ from vlm_studio.model.remote import RemoteEngine
 RESULT = ROOT / "benchmarks" / "results" / "faults_serve.json"
 AGAIN = {408, 429, 500, 502, 503, 504}
 TRIES = 60
-
-
-def replicas(url: str) -> dict[int, dict[str, Any]]:
-    """What each replica that answers says of itself, by its process."""
-    found: dict[int, dict[str, Any]] = {}
-    for _ in range(16):
-        try:
-            value = httpx.get(url.removesuffix("/v1") + "/replica", timeout=10).json()
-            found[value["pid"]] = value
-        except (httpx.HTTPError, ValueError, KeyError):
-            time.sleep(0.1)
-    return found
 
 
 def ask_whole(url: str, number: int, expected: Sequence[str], seen: Seen) -> None:
@@ -104,14 +104,6 @@ def kill_at_work(url: str, ended: Callable[[], bool]) -> int:
     return 0
 
 
-def until_all_are_back(url: str) -> int:
-    for _ in range(120):
-        if len(replicas(url)) == 2:
-            break
-        time.sleep(1.0)
-    return len(replicas(url))
-
-
 def killed_replicas(
     url: str, args: argparse.Namespace, expected: Sequence[str], seen: Seen
 ) -> dict[str, Any]:
@@ -123,7 +115,7 @@ def killed_replicas(
         for share in (0.2, 0.6):
             while seen.answers + len(seen.lost) < share * args.requests and not done.is_set():
                 time.sleep(0.05)
-            until_all_are_back(url)
+            until_there(url, 2)
             ran = kill_at_work(url, done.is_set)
             if ran:
                 killed.append(ran)
@@ -142,7 +134,7 @@ def killed_replicas(
         "begun": after["claimed"] - before["claimed"],
         "finished": after["finished"] - before["finished"],
         "seconds": round(took, 1),
-        "replicas_at_the_end": until_all_are_back(url),
+        "replicas_at_the_end": until_there(url, 2),
     }
 
 
@@ -173,7 +165,6 @@ def main() -> None:
     seen, last = Seen(), Seen()
     with running(args.python, "--ray", "--replicas", "2") as (url, server):
         expected = answers_at_rest(url)
-        until_all_are_back(url)
         found = killed_replicas(url, args, expected, seen)
         logs = killed_log(url, server.pid, 16, args.callers, expected, last)
     result: dict[str, Any] = {

@@ -121,6 +121,27 @@ def answers_at_rest(url: str) -> list[str]:
     return found
 
 
+def replicas(url: str) -> dict[int, dict[str, Any]]:
+    """What each replica that answers says of itself, by its process."""
+    found: dict[int, dict[str, Any]] = {}
+    for _ in range(16):
+        try:
+            value = httpx.get(url.removesuffix("/v1") + "/replica", timeout=10).json()
+            found[value["pid"]] = value
+        except (httpx.HTTPError, ValueError, KeyError):
+            time.sleep(0.1)
+    return found
+
+
+def until_there(url: str, count: int) -> int:
+    """Wait until so many replicas answer; how many do."""
+    for _ in range(120):
+        if len(replicas(url)) == count:
+            break
+        time.sleep(1.0)
+    return len(replicas(url))
+
+
 @contextmanager
 def running(python: str, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """(URL, process) of a server of its own with nano, ready; it is told to stop at the end."""
@@ -146,7 +167,10 @@ def running(python: str, *options: str) -> Iterator[tuple[str, subprocess.Popen[
             if server.poll() is not None:
                 raise SystemExit(f"{' '.join(command)} ended with {server.returncode}")
             time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1", server
+        url = f"http://127.0.0.1:{port}/v1"
+        if "--replicas" in options:
+            until_there(url, int(options[-1]))
+        yield url, server
     finally:
         server.send_signal(signal.SIGTERM)
         try:

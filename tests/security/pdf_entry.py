@@ -14,7 +14,7 @@ from vlm_studio.core.settings import Limits
 from vlm_studio.ingest import pdf
 from vlm_studio.ingest.upload import make_asset, pdf_page
 
-LIMITS = Limits(page_pixels=300_000, page_seconds=5.0)
+LIMITS = Limits(page_pixels=300_000, page_seconds=20.0)
 PAGES = 3
 DPI = 72.0
 TABLES_OF = 8
