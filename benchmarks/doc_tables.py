@@ -190,6 +190,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "load_serve": load_serve,
     "scaling_plan": scaling_plan,
     "ask": ask,
+    "adapt_hands": adapt_hands,
     "cpu_idefics2": cpu_idefics2,
     "engine_speed": engine_speed,
     "answering": answering,
