@@ -90,7 +90,7 @@ class _Talk:
         self.session_id = taken.session_id
         if taken.problems:
             raise InvalidRequest(*taken.problems)
-        for image in taken.images:
+        for image in taken.kept:
             print(f"<image {image.number}> is {image.name}", file=sys.stderr)
 
     def say(self, text: str) -> int:

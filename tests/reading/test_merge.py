@@ -41,7 +41,9 @@ class Missing(Says):
 
 
 def read(*parts: Says, clean=str):  # type: ignore[no-untyped-def]
-    (reading,) = CtcReader("both", Merged(*parts, share=0.3, clean=clean)).read([line_strip("cat")], CancelToken())
+    (reading,) = CtcReader("both", Merged(*parts, share=0.3, clean=clean)).read(
+        [line_strip("cat")], CancelToken()
+    )
     return reading
 
 

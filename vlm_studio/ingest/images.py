@@ -74,7 +74,8 @@ def open_image(data: bytes, filename: str, limits: Limits) -> Image.Image:
 
 def _heif(data: bytes, filename: str, limits: Limits) -> Image.Image:
     image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    _check_size(*image.size, filename, limits)
+    width, height = image.size
+    _check_size(width, height, filename, limits)
     return _upright_rgb(image.to_pillow())
 
 
