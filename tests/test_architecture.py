@@ -37,7 +37,20 @@ ALLOWED: dict[str, set[str]] = {
     # Images that come over the network pass the same intake as uploads.
     "serve": {"core", "ingest", "model", "studio"},
     "recipe": {"core", "model", "reading", "ingest"},
-    "studio": {"core", "ingest", "reading", "model", "trace", "store", "tasks", "adapt", "views", "serve"},
+    "shipped": {"core", "model", "tasks"},
+    "studio": {
+        "core",
+        "ingest",
+        "reading",
+        "model",
+        "trace",
+        "store",
+        "tasks",
+        "adapt",
+        "views",
+        "serve",
+        "shipped",
+    },
     # A shell hands in paths, so reading files is the command line's own edge.
     "cli": {"core", "ingest", "tasks", "studio", "ui", "serve", "views"},
 }

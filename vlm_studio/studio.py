@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -17,7 +16,6 @@ import logging
 import platform
 import shutil
 import threading
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,11 @@ from vlm_studio.core.chat import RunDetails
 from vlm_studio.core.comparison import Lesson
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import ModelUnavailable, StoreError
-from vlm_studio.core.ports import AdapterScope, Engine, ModelCard
+from vlm_studio.core.ports import AdapterScope, Engine
 from vlm_studio.core.settings import PROJECT_ROOT, Settings
-from vlm_studio.model.card import read_card
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.model.pooled_files import POOLED, forget
+from vlm_studio.shipped import Shipped, lazily
 from vlm_studio.store.adapter_store import AdapterStore
 from vlm_studio.store.backup import Backups
 from vlm_studio.store.blobs import BlobStore
@@ -78,15 +76,6 @@ FREE_BYTES_NEEDED = 200 * 1024**2
 """With less than this on the data folder's disk the app calls itself unwell."""
 
 
-def lazily(module: str, name: str) -> Callable[..., Any]:
-    """`module.name`, imported when first called: keeps torch and onnxruntime out of start-up."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(*args, **kwargs)
-
-    return call
-
-
 def tracer_of(engine: Engine) -> Any:
     """What looks into `engine`; a server of ours does it itself."""
     if hasattr(engine, "trace"):
@@ -99,6 +88,7 @@ class Studio:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.shipped = Shipped(settings.assets_dir)
         self.database = Database(settings.data_dir / "studio.db")
         self.blobs = BlobStore(settings.data_dir / "blobs", self.database)
         self.index = SearchIndex(self.database)
@@ -117,17 +107,13 @@ class Studio:
     @cached_property
     def transcriber(self) -> Transcriber:
         finder = LateFinder(lazily("vlm_studio.reading.detector", "Detector"))
-        readers = {"fast": lazily("vlm_studio.reading.fast", "FastReader")}
-        nano = self.settings.assets_dir / "nano"
-        if (nano / "card.json").exists():
-            recogniser = lazily("vlm_studio.model.line_recogniser", "LineRecogniser")
-            reader = lazily("vlm_studio.reading.merge", "seconded")
-            words = self.settings.assets_dir / "words" / "words.tsv.gz"
-            readers["nano"] = lambda: reader("nano", recogniser(nano), words)
+        readers = self.shipped.readers()
         if not self.models.only_nano and not self.models.is_remote:
             large = Variant("idefics2-8b", splitting="off")
             readers[LARGE_READER] = lambda: EngineReader(LARGE_READER, self.models.engine, large)
-        return Transcriber(finder, readers, self.choose_reader, lambda name: self.adapters.reader(name))
+        return Transcriber(
+            finder, readers, self.shipped.choose_reader, lambda name: self.adapters.reader(name)
+        )
 
     @cached_property
     def transcriptions(self) -> TranscribeSessions:
@@ -141,17 +127,9 @@ class Studio:
             lambda *asked: self.adapters.reader_name(*asked),
         )
 
-    @cached_property
+    @property
     def hand_model(self) -> HandModel:
-        """nano's reader as something that hands are learned on."""
-        reader = lazily("vlm_studio.reading.merge", "seconded")
-        assets = self.settings.assets_dir
-        made: HandModel = lazily("vlm_studio.adapt.hand_model", "NanoHand")(
-            assets / "nano",
-            assets / "general" / "lines.zip",
-            lambda name, recogniser: reader(name, recogniser, assets / "words" / "words.tsv.gz"),
-        )
-        return made
+        return self.shipped.hand_model
 
     @cached_property
     def adapters(self) -> Adapters:
@@ -160,13 +138,7 @@ class Studio:
 
     @cached_property
     def trainer(self) -> Trains:
-        sources = lazily("vlm_studio.adapt.process", "Sources")(
-            self.settings.assets_dir / "nano", self.settings.assets_dir / "general" / "lines.zip"
-        )
-        made: Trains = lazily("vlm_studio.adapt.process", "Trainer")(
-            self.settings.data_dir / "training", sources
-        )
-        return made
+        return self.shipped.trainer(self.settings.data_dir / "training")
 
     @cached_property
     def adapting(self) -> Adapting:
@@ -231,10 +203,8 @@ class Studio:
         for package in ("torch", "transformers", "onnxruntime", "rapidocr"):
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found[package] = importlib.metadata.version(package)
-        nano = self.settings.assets_dir / "nano"
         if run.model == "idefics2-nano" or run.reader == "nano":
-            for path in sorted(nano.glob("*.safetensors")):
-                found[f"nano/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found |= self.shipped.weight_hashes()
         elif run.model.startswith("idefics2-"):
             spec = self.engines.specs[run.model]
             found[run.model] = spec.source.revision
@@ -284,7 +254,7 @@ class Studio:
     @cached_property
     def rarity(self) -> Rarity:
         """How telling words are, for questions over documents."""
-        return Rarity(self.settings.assets_dir / "words" / "words.tsv.gz")
+        return Rarity(self.shipped.words)
 
     @cached_property
     def similar(self) -> Similar | None:
@@ -301,7 +271,7 @@ class Studio:
             self.settings,
             lambda: self.engines,
             lambda: self._remote,
-            self._nano_card,
+            self.shipped.card,
             lazily("vlm_studio.model.tiles", "crops"),
         )
 
@@ -311,11 +281,6 @@ class Studio:
             self.settings.model, self.settings.engine_api_key
         )
         return made
-
-    def _nano_card(self) -> ModelCard | None:
-        """None where its weights are not installed."""
-        path = self.settings.assets_dir / "nano" / "card.json"
-        return read_card(path) if path.exists() else None
 
     @cached_property
     def engine(self) -> Engine:
@@ -335,9 +300,7 @@ class Studio:
 
     @property
     def shipped_adapters(self) -> tuple[str, ...]:
-        """Adapters of nano that come with the app."""
-        folder = self.settings.assets_dir / "nano" / "adapters"
-        return tuple(sorted(path.parent.name for path in folder.glob("*/adapter_config.json")))
+        return self.shipped.adapters
 
     @cached_property
     def comparing(self) -> Comparing:
@@ -357,32 +320,20 @@ class Studio:
         rows = ComparisonStore(self.database, self.session_store, self.index)
         return Comparisons(self.session_store, rows, self.blobs, self.settings.limits)
 
-    @cached_property
-    def nano_parameters(self) -> int:
-        """Of the whole model, as its card says; 0 where it does not."""
-        card = self.settings.assets_dir / "nano" / "card.json"
-        return int(json.loads(card.read_text("utf-8")).get("parameters", 0)) if card.exists() else 0
-
     def lessons(self, measured: bool = False) -> tuple[Lesson, ...]:
         """How the shipped adapters were learned; `measured` loads nano and adds how far each layer moved."""
-        path = self.settings.assets_dir / "nano" / "curves.json"
-        curves = json.loads(path.read_text("utf-8")) if path.exists() else {}
         changes: dict[str, dict[str, float]] = {}
         if measured:
             shelf = getattr(self.models.engine(Variant("idefics2-nano")), "adapters", None)
             changes = {n: by_layer(shelf.norms_by_module(n)) for n in self.shipped_adapters if shelf}
-        return lessons(curves, changes)
+        return lessons(self.shipped.curves(), changes)
 
     def _adapters_of(self, loaded: Any) -> AdapterScope:
         """The adapters that a loaded model may wear: those that ship with nano, and kept ones by their id."""
-        folder = self.settings.assets_dir / "nano" / "adapters"
 
         def files(name: str) -> tuple[dict[str, Any], bytes]:
             if name in self.shipped_adapters:
-                read: tuple[dict[str, Any], bytes] = lazily("vlm_studio.model.adapter_file", "read_folder")(
-                    folder / name
-                )
-                return read
+                return self.shipped.adapter_files(name)
             return self.adapter_store.trusted_files(name)[1:]
 
         made: AdapterScope = lazily("vlm_studio.model.adapters", "AdapterShelf")(loaded.model, files)
@@ -427,12 +378,7 @@ class Studio:
         return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
     def choose_reader(self) -> tuple[str, str]:
-        """The reader that `auto` is here, and why: the one whose measured error rate is lower."""
-        card = self.settings.assets_dir / "nano" / "card.json"
-        if not card.exists():
-            return "fast", "The weights of nano are not installed."
-        chosen = str(json.loads(card.read_text("utf-8")).get("auto_reader", "nano"))
-        return chosen, f"Measured on lines that no training saw, {chosen} makes fewer errors."
+        return self.shipped.choose_reader()
 
     def trouble(self) -> str:
         """What keeps work from being saved right now, in a word; empty where nothing does."""

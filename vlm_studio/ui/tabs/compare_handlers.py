@@ -249,7 +249,7 @@ def stop(studio: Studio, request: gr.Request) -> None:
 def lessons(studio: Studio, measured: bool = False) -> str:
     """Our curves and the paper's table; `measured` loads the model to say how far each layer moved."""
     found = studio.lessons(measured)
-    return lessons_html(found, studio.nano_parameters) + paper_html(what_holds(found))
+    return lessons_html(found, studio.shipped.parameters()) + paper_html(what_holds(found))
 
 
 def measure(studio: Studio) -> Iterator[Any]:
