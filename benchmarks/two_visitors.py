@@ -130,7 +130,7 @@ def act(client: Any, visitor: Visitor, kind: str, random_: random.Random) -> Non
             expect(visitor, found(client, random_.choice(asked)) == 1, "a kept message was not found")
         return
     session = random_.choice(known) if known and kind in {"more", "middle"} else ""
-    image = None if session else visitor.image
+    image = None if session or kind == "talk" else visitor.image
     if kind == "talk":
         answer = chat(client, f"Write a word that rhymes with {word}.", tokens=4)
         expect(visitor, answer["how"] == "model", "not the language model's words")
