@@ -5,7 +5,7 @@
 SET is what `vlm_studio.recipe.collect` gathers. Lines are drawn in font families that training never saw, and taken from
 Copiste's texts that it never saw. Every variant reads the same lines: `fast`, nano's letters alone, with word frequencies, and as
 it ships, together with the recogniser of `fast`. Speed is measured with the readers taking turns; loading in processes of
-their own. Prints a table, writes results/readers.json and fills the table in README.md.
+their own. Prints a table, writes results/readers.json, fills the table in README.md, and tells nano's card what it measures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vlm_studio.reading.fast import FastReader, plain_punctuation, shared_recogn
 from vlm_studio.reading.lexicon import WordList
 from vlm_studio.reading.merge import Merged, seconded
 from vlm_studio.recipe.evaluate import score
-from vlm_studio.recipe.export_tower import Lines, held_out
+from vlm_studio.recipe.export_tower import Lines, held_out, mean_cer
 
 ROOT = Path(__file__).resolve().parents[1]
 NANO, WORDS = ROOT / "assets" / "nano", ROOT / "assets" / "words" / "words.tsv.gz"
@@ -157,6 +157,21 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(rows)
 
 
+def tell_card(accuracy: dict[str, dict[str, dict[str, float]]]) -> None:
+    """The readers' rates on nano's card; what else the card says stays."""
+    card = json.loads((NANO / "card.json").read_text("utf-8"))
+    together = {name: rows for name, rows in accuracy.items() if name not in {"fast", SHIPPED}}
+    card["measured"] |= {
+        "nano": accuracy[SHIPPED],
+        "fast": accuracy["fast"],
+        "together_with_fast": together,
+        "measured_by": "benchmarks/readers.py",
+    }
+    means = {name: mean_cer(accuracy[name]) for name in ("fast", SHIPPED)}
+    card["auto_reader"] = "nano" if means[SHIPPED] <= means["fast"] else "fast"
+    (NANO / "card.json").write_text(json.dumps(card, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
 def fill(readme: Path, filled: str) -> None:
     text = readme.read_text("utf-8")
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END, text.index(BEGIN))
@@ -181,6 +196,7 @@ def main() -> None:
     found["machine"] = {"python": platform.python_version(), "torch_threads": torch.get_num_threads()}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    tell_card(found["accuracy"])
     filled = table(found["accuracy"])
     fill(README, filled)
     print(filled, json.dumps(found["lines_per_second"]), json.dumps(found["loading"]), sep="\n")
