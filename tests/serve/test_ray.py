@@ -1,4 +1,7 @@
-"""Two real replicas of nano on Ray Serve. Skipped where Ray is not; run by a Python that has requirements-ray.txt."""
+"""Two real replicas of nano on Ray Serve. Skipped where Ray is not; run by a Python that has requirements-ray.txt.
+
+Killed ones are benchmarks/faults_serve.py's.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import pytest
 from PIL import Image
 
 from tests.serve.test_cli_serve import free_port
-from vlm_studio.core.answers import DoneEvent, StatusEvent, TokenEvent
+from vlm_studio.core.answers import DoneEvent, TokenEvent
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import Ask, GenParams, ImagePart, TextPart, Turn, Variant
 from vlm_studio.model.remote import RemoteEngine
@@ -49,15 +52,15 @@ class Replicas:
         found: dict[str, Any] = httpx.get(f"{self.url}/replica", headers=headers, timeout=60).json()
         return found
 
-    def until(self, wanted: int, running: int = 0) -> dict[int, dict[str, Any]]:
-        """What the replicas say of themselves, by process, once `wanted` of them run so many calls or more."""
+    def until(self, wanted: int) -> dict[int, dict[str, Any]]:
+        """What the replicas say of themselves, by process, once so many of them answer."""
         for _ in range(600):
             found = [self.about() for _ in range(8)]
-            busy = {one["pid"]: one for one in found if one["running"] >= running}
-            if len(busy) >= wanted:
-                return busy
+            there = {one["pid"]: one for one in found}
+            if len(there) >= wanted:
+                return there
             self._pause.wait(0.2)
-        raise AssertionError(f"no {wanted} replicas with {running} calls each")
+        raise AssertionError(f"no {wanted} replicas")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,8 @@ def test_a_look_inside_goes_over_replicas(replicas: Replicas) -> None:
     trace = replicas.engine.trace(LOOK, images, tokens)
     assert (len(trace.decoder), trace.decoder.shape[-1]) == (len(tokens), 64)
     assert trace.crops[0].kind == "strip"
-    assert np.allclose(trace.token_logprobs, replicas.engine.logprobs(LOOK, images, tokens), atol=1e-3)
+    written, forced = [e.logprob for e in said], replicas.engine.logprobs(LOOK, images, tokens)
+    assert np.allclose(written, forced, atol=0.05)
     weighted = replicas.engine.gradients(LOOK, images, tokens, [0])
     assert weighted.decoder.shape == trace.decoder.shape
 
@@ -117,21 +121,3 @@ def test_stop_reaches_the_replica_that_answers(replicas: Replicas) -> None:
         if all(one["running"] == 0 for one in replicas.until(2).values()):
             return
     raise AssertionError("a replica still works for nobody")
-
-
-def test_a_killed_replica_loses_nothing_and_doubles_nothing(replicas: Replicas) -> None:
-    quiet = list(replicas.engine.stream(TALK, {}, CancelToken()))
-    before = replicas.about()["answers"]
-    killed, events = list[int](), list[object]()
-    for event in replicas.engine.stream(TALK, {}, CancelToken()):
-        events.append(event)
-        if isinstance(event, TokenEvent) and not killed:
-            killed.extend(replicas.until(1, running=1))
-            os.kill(killed[0], signal.SIGKILL)
-    assert any(isinstance(e, StatusEvent) and "Trying again" in e.message for e in events)
-    words = [[e.text for e in run if isinstance(e, TokenEvent)] for run in (quiet, events)]
-    assert words[0] == words[1] and sum(isinstance(e, DoneEvent) for e in events) == 1
-    after = replicas.about()["answers"]
-    # Begun on the one and again on the other, ended once.
-    assert (after["claimed"] - before["claimed"], after["finished"] - before["finished"]) == (2, 1)
-    assert killed[0] not in replicas.until(2)
