@@ -51,6 +51,10 @@ def test_the_difference_of_two_words() -> None:
     assert difference("same", "same") == (("equal", "same"),)
     assert difference("", "") == ()
     assert difference("a 1", "mine") == (("delete", "a 1"), ("insert", "mine"))
+    assert difference("The line is a poetic device.", "est un musicien") == (
+        ("delete", "The line is a poetic device."),
+        ("insert", "est un musicien"),
+    )
 
 
 texts = st.text(alphabet="ab é\n😀", max_size=25)

@@ -43,12 +43,19 @@ def total(pairs: Sequence[tuple[str, str]]) -> Score:
     return Score(wrong_letters / max(1, characters), wrong_words / max(1, words), characters, words)
 
 
+UNLIKE = 0.35
+"""Share of letters that stay, below which one text is no version of the other."""
+
+
 def difference(old: str, new: str) -> tuple[tuple[str, str], ...]:
     """What turns `old` into `new`, as ("equal" | "delete" | "insert", text) spans in order.
 
-    Between two equal spans stands at most one deletion and one insertion: words, not single letters, alternate.
+    Between two equal spans stands at most one deletion and one insertion: words, not single letters, alternate. Texts
+    that have little in common are one deletion and one insertion: letters that happen to be in both say nothing.
     """
     before, after = normal(old), normal(new)
+    if Levenshtein.normalized_similarity(before, after) < UNLIKE:
+        return tuple(span for span in (("delete", before), ("insert", after)) if span[1])
     spans: list[tuple[str, str]] = []
     gone = come = ""
     for step in Levenshtein.opcodes(before, after):

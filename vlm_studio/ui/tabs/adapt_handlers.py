@@ -134,7 +134,7 @@ def _next(studio: Studio, owner: str) -> str:
     rows = [
         StripRow(
             f"{n.line.session_id}/{n.line.line_id}", _picture(studio, owner, n.line), n.line.reading.text,
-            f"{n.line.title}: about {max(1, round(n.gain))} letters in doubt",
+            f"{n.line.title}: " + ("about 1 letter" if n.gain < 1.5 else f"about {round(n.gain)} letters") + " in doubt",
         )
         for n in chosen
     ]  # fmt: skip
