@@ -20,7 +20,7 @@ def model_html(told: str, numbers: Sequence[int], costs: Sequence[int], what: st
     """
     cost = ""
     if numbers and costs:
-        each = ", ".join(f"{what} {n}: {c}" for n, c in zip(numbers, costs, strict=True))
+        each = ", ".join(f"{escape(what)} {n}: {c}" for n, c in zip(numbers, costs, strict=True))
         cost = f" <b>{sum(costs)} image tokens</b> ({each})."
     elif numbers:
         cost = " It gets the text that is read on them, so images cost no tokens of their own."
