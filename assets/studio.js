@@ -23,32 +23,32 @@ const watchLabels = () => {
 };
 if (document.body) watchLabels(); else document.addEventListener('DOMContentLoaded', watchLabels);
 
-// What is typed and not yet sent outlives a reload of this browser tab: kept as it is typed, offered to the empty box.
-const DRAFTS = ['chat-text', 'documents-question', 'inspect-question'];
+// What is typed and not yet sent outlives a reload of this browser tab. What was kept is put into the empty box, again after the
+// server has filled the page, until somebody types there or presses the button beside it.
+const DRAFTS = { 'chat-text': 'chat-send', 'documents-question': 'documents-ask', 'inspect-question': 'inspect-ask' };
 const boxOf = (id) => document.querySelector(`#${id} textarea`);
-const keepDraft = (id) => {
+const drafts = (act) => Object.keys(DRAFTS).forEach((id) => {
+  try { act(id, `draft-${id}`); } catch { /* a browser that keeps nothing */ }
+});
+const offered = new Map();
+drafts((id, key) => { if (sessionStorage.getItem(key)) offered.set(id, sessionStorage.getItem(key)); });
+const offer = () => offered.forEach((text, id) => {
   const box = boxOf(id);
-  if (box?.dataset.draft !== 'offered') return;
-  try { sessionStorage.setItem(`draft-${id}`, box.value); } catch { /* a browser that keeps nothing */ }
-};
-const offerDrafts = () => DRAFTS.forEach((id) => {
-  const box = boxOf(id);
-  if (!box || box.dataset.draft === 'offered') return;
-  box.dataset.draft = 'offered';
-  let kept = '';
-  try { kept = sessionStorage.getItem(`draft-${id}`) ?? ''; } catch { return; }
-  if (!kept || box.value) return;
-  box.value = kept;
+  if (!box || box.value) return;
+  box.value = text;
   box.dispatchEvent(new Event('input', { bubbles: true }));
 });
-const watchDrafts = () => {
-  offerDrafts();
-  new MutationObserver(offerDrafts).observe(document.body, { childList: true, subtree: true });
-  document.addEventListener('input', (event) => {
-    const id = DRAFTS.find((name) => boxOf(name) === event.target);
-    if (id) keepDraft(id);
+const offering = setInterval(() => (offered.size ? offer() : clearInterval(offering)), 300);
+const touched = (event) => {
+  if (!event.isTrusted) return;
+  drafts((id, key) => {
+    if (event.target !== boxOf(id) && !event.target.closest?.(`#${DRAFTS[id]}`)) return;
+    offered.delete(id);
+    if (event.type === 'input') sessionStorage.setItem(key, event.target.value);
   });
-  // A message that was sent left its box empty without typing: that is what counts when the page goes.
-  window.addEventListener('pagehide', () => DRAFTS.forEach(keepDraft));
 };
-if (document.body) watchDrafts(); else document.addEventListener('DOMContentLoaded', watchDrafts);
+['input', 'keydown', 'click'].forEach((type) => document.addEventListener(type, touched, true));
+// A message that was sent left its box empty without typing: that is what counts when the page goes.
+window.addEventListener('pagehide', () => drafts((id, key) => {
+  if (!offered.has(id) && boxOf(id)) sessionStorage.setItem(key, boxOf(id).value);
+}));
