@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from vlm_studio.core.chat import ChatImage, ChatTurn, ImageText, TextLine
-from vlm_studio.core.conversation import TextPart
+from vlm_studio.core.conversation import TextPart, Variant
 from vlm_studio.core.documents import Box
-from vlm_studio.core.ports import ModelCard
+from vlm_studio.core.errors import ModelUnavailable
+from vlm_studio.core.ports import Engine, ModelCard
 from vlm_studio.tasks.chat_answer import Answerer
 from vlm_studio.tasks.chat_learned import LONGEST_NOTE, standing, suits
 
@@ -69,10 +70,15 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.database.close()
 
 
-def ship(desk: Desk, *adapters: str) -> None:
+def ship(desk: Desk, *adapters: str, loads: bool = True) -> None:
+    def engine(_: Variant) -> Engine:
+        if not loads:
+            raise ModelUnavailable("The language model is not installed.", "Run: python run.py install")
+        return desk.engine
+
     desk.chats.answerer = Answerer(
         lambda _: desk.engine.card,
-        lambda _: desk.engine,
+        engine,
         transcriber(desk.reader),
         lambda _q, _i: desk.findings,
         lambda: adapters,
@@ -107,3 +113,9 @@ def test_without_the_adapter_no_language_model_is_asked(desk: Desk) -> None:
     ship(desk, "reading")
     asked(desk, "Who is coming?")
     assert not desk.engine.asks
+
+
+def test_without_the_language_model_the_rules_answer(desk: Desk) -> None:
+    ship(desk, "answering", loads=False)
+    answer = asked(desk, "Who is coming?")
+    assert answer.status == "done" and answer.run is not None and answer.run.how == "not_found"

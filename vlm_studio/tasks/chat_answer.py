@@ -7,6 +7,7 @@ a quoted part at the same place; what it could only invent is answered by rule (
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ from vlm_studio.tasks.transcribe import ADAPTED, LineRead, LinesFound, PageRead,
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+log = logging.getLogger(__name__)
 
 HISTORY_CHARS = 12_000
 """Of earlier turns that are fed again; the oldest are left out beyond it, and the answer says so."""
@@ -206,6 +209,10 @@ class Answerer:
                 yield Told(next(asked))
         except StopIteration as ended:
             reply, answer = ended.value
+        except (ModelUnavailable, OutOfMemory):
+            # The rules need no language model: without it they answer as they do where the adapter is not shipped.
+            log.warning("the short answer is left to the rules", exc_info=True)
+            return None
         cancel.raise_if_cancelled()
         if reply is None or answer is None:
             return None
