@@ -33,7 +33,7 @@ from vlm_studio.reading.fast import FastReader, plain_punctuation, shared_recogn
 from vlm_studio.reading.lexicon import WordList
 from vlm_studio.reading.merge import Merged, seconded
 from vlm_studio.recipe.evaluate import score
-from vlm_studio.recipe.export_tower import Lines, held_out, mean_cer
+from vlm_studio.recipe.export_tower import Lines, held_out, write_card
 
 ROOT = Path(__file__).resolve().parents[1]
 NANO, WORDS = ROOT / "assets" / "nano", ROOT / "assets" / "words" / "words.tsv.gz"
@@ -159,17 +159,14 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def tell_card(accuracy: dict[str, dict[str, dict[str, float]]]) -> None:
     """The readers' rates on nano's card; what else the card says stays."""
-    card = json.loads((NANO / "card.json").read_text("utf-8"))
     together = {name: rows for name, rows in accuracy.items() if name not in {"fast", SHIPPED}}
-    card["measured"] |= {
-        "nano": accuracy[SHIPPED],
-        "fast": accuracy["fast"],
-        "together_with_fast": together,
-        "measured_by": "benchmarks/readers.py",
-    }
-    means = {name: mean_cer(accuracy[name]) for name in ("fast", SHIPPED)}
-    card["auto_reader"] = "nano" if means[SHIPPED] <= means["fast"] else "fast"
-    (NANO / "card.json").write_text(json.dumps(card, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    write_card(
+        NANO / "card.json",
+        accuracy[SHIPPED],
+        accuracy["fast"],
+        together_with_fast=together,
+        measured_by="benchmarks/readers.py",
+    )
 
 
 def fill(readme: Path, filled: str) -> None:

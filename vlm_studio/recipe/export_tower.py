@@ -144,11 +144,13 @@ def export(args: argparse.Namespace) -> None:
     _merge_provenance(args.out / "provenance.json", digest)
 
 
-def write_card(path: Path, new: dict[str, dict[str, float]], fast: dict[str, dict[str, float]]) -> None:
-    """What nano measures beside `fast`; what else the card says stays."""
+def write_card(
+    path: Path, new: dict[str, dict[str, float]], fast: dict[str, dict[str, float]], **more: object
+) -> None:
+    """What nano measures beside `fast`, and `more` measured; what else the card says stays."""
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
     card = {**kept, **_card(new, fast)}
-    card["measured"] = {**kept.get("measured", {}), **card["measured"]}
+    card["measured"] = {**kept.get("measured", {}), **card["measured"], **more}
     _write(path, card)
 
 
