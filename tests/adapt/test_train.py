@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from vlm_studio.adapt import train
-from vlm_studio.adapt.checkpoint import read_checkpoint
 from vlm_studio.adapt.hand_model import NanoHand
 from vlm_studio.adapt.job import CHECKPOINT, WEIGHTS, set_control
 from vlm_studio.adapt.material import FIRST_BLOCK, Material, Prepared, choose
@@ -18,6 +17,7 @@ from vlm_studio.adapt.train import Stopped, Training, follow, main
 from vlm_studio.core.adapters import TrainSettings
 from vlm_studio.core.errors import NotFound
 from vlm_studio.model.characters import ALPHABET
+from vlm_studio.model.checkpoint import Reached, read_checkpoint
 from vlm_studio.model.line_adapter import adaptable, adapted, delta
 from vlm_studio.model.line_recogniser import LineRecogniser
 from vlm_studio.model.tower import LineScorer
@@ -79,10 +79,10 @@ def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) 
         training._obey(1, average, optimiser)
     found = [torch.nn.Parameter(torch.zeros_like(p)) for p in average]
     path = tmp_path / "a" / CHECKPOINT
-    assert read_checkpoint(path, [*training._trained(), *found], optimiser) == 1
+    assert read_checkpoint(path, [*training._trained(), *found], optimiser).step == 1
     assert all(torch.equal(a, b) for a, b in zip(found, average, strict=True))
     # One that another version wrote: the training begins anew.
-    assert read_checkpoint(path, training._trained(), optimiser) == 0
+    assert read_checkpoint(path, training._trained(), optimiser) == Reached()
 
 
 def test_the_merged_copy_reads_as_peft_would() -> None:

@@ -16,13 +16,13 @@ Everything that matters survives a crash of either side: a file is written besid
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
+from vlm_studio.model.files import replace_file
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -107,10 +107,3 @@ def control(folder: Path) -> str:
 
 def set_control(folder: Path, word: str) -> None:
     replace_file(folder / "control", word.encode())
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Whole or not at all, also when the machine stops in the middle."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(data)
-    os.replace(beside, path)

@@ -28,13 +28,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import Idefics2ForConditionalGeneration
 
-from vlm_studio.adapt.checkpoint import read_checkpoint, write_checkpoint
-from vlm_studio.adapt.job import CHECKPOINT, CONFIG, WEIGHTS, add_point, control, read_job, replace_file
+from vlm_studio.adapt.job import CHECKPOINT, CONFIG, WEIGHTS, add_point, control, read_job
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.model.adapter_file import clean_config, parse_adapter
+from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoint
 from vlm_studio.model.engine import LoadedModel
+from vlm_studio.model.files import replace_file
 from vlm_studio.model.loading import load, parameters, read_config
 from vlm_studio.model.machine import Machine, choose
 from vlm_studio.model.memory import GIB, size
@@ -171,13 +172,13 @@ def learn(folder: Path, loaded: LoadedModel) -> bool:
     optimiser = torch.optim.AdamW(learner.trained, lr=settings.rate / 10, weight_decay=0.01)
     lines = [(_opened(folder / "lines" / line.file), line.text) for line in job.learn]
     held = [(_opened(folder / "lines" / line.file), line.text) for line in job.check[:8]]
-    step = read_checkpoint(folder / CHECKPOINT, learner.trained, optimiser)
+    step = read_checkpoint(folder / CHECKPOINT, learner.trained, optimiser).step
     learner.model.train()
     while step < settings.steps:
         while (word := control(folder)) == "pause":
             time.sleep(0.2)
         if word == "stop":
-            write_checkpoint(folder / CHECKPOINT, step, learner.trained, optimiser)
+            write_checkpoint(folder / CHECKPOINT, Reached(step), learner.trained, optimiser)
             return False
         total = 0.0
         for strip, text in random.Random(f"{settings.seed}-{step}").choices(lines, k=settings.batch):
@@ -189,7 +190,7 @@ def learn(folder: Path, loaded: LoadedModel) -> bool:
         optimiser.zero_grad()
         step += 1
         if step % EVERY == 0 or step == settings.steps:
-            write_checkpoint(folder / CHECKPOINT, step, learner.trained, optimiser)
+            write_checkpoint(folder / CHECKPOINT, Reached(step), learner.trained, optimiser)
             add_point(folder, TrainPoint("train", step, settings.steps, time.monotonic() - started, total))
     config, weights = learner.export()
     replace_file(folder / WEIGHTS, weights)

@@ -29,7 +29,6 @@ from rapidfuzz.distance import Levenshtein
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vlm_studio.adapt.checkpoint import read_checkpoint, write_checkpoint
 from vlm_studio.adapt.general import general_lines
 from vlm_studio.adapt.job import (
     CHECKPOINT,
@@ -39,7 +38,6 @@ from vlm_studio.adapt.job import (
     add_point,
     control,
     read_job,
-    replace_file,
 )
 from vlm_studio.adapt.material import (
     FIRST_BLOCK,
@@ -54,6 +52,8 @@ from vlm_studio.adapt.material import (
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
 from vlm_studio.model.adapter_file import clean_config, parse_adapter
 from vlm_studio.model.characters import spell
+from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoint
+from vlm_studio.model.files import replace_file
 from vlm_studio.model.line_adapter import adaptable
 from vlm_studio.model.line_recogniser import LineRecogniser
 from vlm_studio.model.tower import LineScorer
@@ -88,7 +88,7 @@ class Training:
         trained = self._trained()
         average = [nn.Parameter(p.detach().clone(), requires_grad=False) for p in trained]
         optimiser = torch.optim.AdamW(trained, lr=self.settings.rate, weight_decay=0.01)
-        step = read_checkpoint(self.folder / CHECKPOINT, [*trained, *average], optimiser)
+        step = read_checkpoint(self.folder / CHECKPOINT, [*trained, *average], optimiser).step
         losses: list[float] = []
         while step < self.settings.steps:
             self._obey(step, average, optimiser)
@@ -197,7 +197,7 @@ class Training:
     def _checkpoint(
         self, step: int, average: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer
     ) -> None:
-        write_checkpoint(self.folder / CHECKPOINT, step, [*self._trained(), *average], optimiser)
+        write_checkpoint(self.folder / CHECKPOINT, Reached(step), [*self._trained(), *average], optimiser)
 
     def _export(self, average: Sequence[Tensor]) -> None:
         put(self._trained(), average)

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from vlm_studio.model.characters import spell
 from vlm_studio.model.nano import build
 from vlm_studio.model.spelling import SpellingConnector
-from vlm_studio.recipe import checkpoint
+from vlm_studio.recipe.branches import halved_language
 from vlm_studio.recipe.evaluate import Score, score
 from vlm_studio.recipe.features import Line, load_reader
 from vlm_studio.recipe.lines import Stacker, held_out, shared_arguments, spelled
@@ -124,7 +124,7 @@ def _read_with(
 ) -> dict[str, list[str]]:
     base, processor = build(args.language, args.reader.parent)
     base.model.connector.load_state_dict(load_file(args.out / "connector.safetensors"))
-    model = PeftModel.from_pretrained(checkpoint.halved(base), args.out / kind).eval()
+    model = PeftModel.from_pretrained(halved_language(base), args.out / kind).eval()
     reading = Reading(model, processor, stacker)
     return {
         name: [text for k in range(0, len(lines), 40) for text in reading.read(lines[k : k + 40])]

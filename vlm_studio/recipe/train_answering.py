@@ -24,8 +24,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlm_studio.model.characters import ALPHABET, encode
+from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoint
 from vlm_studio.model.nano import AROUND_TOKEN, IMAGE_SEQ_LEN, NanoProcessor, build
-from vlm_studio.recipe import checkpoint
+from vlm_studio.recipe.branches import learned_of, put_on, with_lora
 from vlm_studio.recipe.features import load_reader, read_shards
 from vlm_studio.recipe.lines import log, shared_arguments
 from vlm_studio.recipe.misread import Misreader, learned_misreader
@@ -216,17 +217,18 @@ def train(args: argparse.Namespace) -> None:
     base.model.connector.load_state_dict(load_file(args.out / "connector.safetensors"))
     _tower, head = load_reader(args.reader)
     misreader = learned_misreader(head, read_shards(args.features)[: args.heard])
-    model = checkpoint.with_lora(base, LoraConfig(r=16, lora_alpha=32, target_modules=LAYERS), args.device)
+    model = with_lora(base, LoraConfig(r=16, lora_alpha=32, target_modules=LAYERS), args.device)
     if args.reading:
-        checkpoint.put_on(model, args.reading)
+        put_on(model, args.reading)
     composer, answering = Composer(base, processor, misreader), Answering(model)
-    learned = checkpoint.learned_of(model)
-    optimiser = torch.optim.AdamW(learned.values(), weight_decay=0.0, betas=(0.9, 0.98))
-    step, used = checkpoint.resume(kept, learned, optimiser)
+    learned = learned_of(model)
+    optimiser = torch.optim.AdamW(learned, weight_decay=0.0, betas=(0.9, 0.98))
+    reached = read_checkpoint(kept, learned, optimiser)
+    step, used = reached.step, reached.seconds
     texts = load_texts(args.texts)
     notes = Notes(texts, held_out=False)
     held = _held(composer, Notes(texts, held_out=True), args)
-    parameters = sum(p.numel() for p in learned.values())
+    parameters = sum(p.numel() for p in learned)
     began, saved = time.monotonic() - used, time.monotonic()
     losses: list[float] = []
     asked = 0
@@ -242,7 +244,7 @@ def train(args: argparse.Namespace) -> None:
         if ends or time.monotonic() - saved > 60 * args.every:
             saved = time.monotonic()
             model.save_pretrained(args.out / "answering")
-            checkpoint.save(kept, learned, optimiser, step, elapsed)
+            write_checkpoint(kept, Reached(step, elapsed), learned, optimiser)
         if ends:
             return
         step += 1
@@ -253,7 +255,7 @@ def train(args: argparse.Namespace) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         optimiser.zero_grad()
         losses.append(float(loss.detach()))

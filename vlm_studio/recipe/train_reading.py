@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import DynamicCache
 
+from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoint
 from vlm_studio.model.nano import IMAGE_SEQ_LEN, NanoProcessor, build
-from vlm_studio.recipe import checkpoint
+from vlm_studio.recipe.branches import learned_of, put_on, with_lora
 from vlm_studio.recipe.evaluate import score
 from vlm_studio.recipe.features import MAX_LETTERS, Line, load_reader, read_shards
 from vlm_studio.recipe.lines import Stacker, held_out, log, shared_arguments
@@ -128,15 +129,16 @@ def train(args: argparse.Namespace) -> None:
     curve, kept = args.out / f"{kind}.jsonl", args.out / f"{kind}.state"
     base, processor = build(args.language, args.reader.parent)
     base.model.connector.load_state_dict(load_file(args.out / "connector.safetensors"))
-    model = checkpoint.with_lora(base, lora(args.frozen), args.device)
+    model = with_lora(base, lora(args.frozen), args.device)
     _tower, head = load_reader(args.reader)
     reading = Reading(model, processor, Stacker(head, args.device))
-    learned = checkpoint.learned_of(model)
-    parameters = sum(p.numel() for p in learned.values())
-    optimiser = torch.optim.AdamW(learned.values(), weight_decay=0.0, betas=(0.9, 0.98))
-    first, used = checkpoint.resume(kept, learned, optimiser)
+    learned = learned_of(model)
+    parameters = sum(p.numel() for p in learned)
+    optimiser = torch.optim.AdamW(learned, weight_decay=0.0, betas=(0.9, 0.98))
+    reached = read_checkpoint(kept, learned, optimiser)
+    first, used = reached.step, reached.seconds
     if args.adapter and not first:
-        checkpoint.put_on(model, args.adapter)
+        put_on(model, args.adapter)
         first, used = args.first, args.seconds
     started = first if args.adapter else 0
     held = held_out(args)
@@ -153,7 +155,7 @@ def train(args: argparse.Namespace) -> None:
         for group in optimiser.param_groups:
             group["lr"] = args.rate * min(1.0, (step - started) / 10) * (1 - 0.9 * step / args.steps)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         optimiser.zero_grad()
         losses.append(float(loss.detach()))
@@ -167,7 +169,7 @@ def train(args: argparse.Namespace) -> None:
         if time.monotonic() - saved > 60 * args.every or step == args.steps:
             saved = time.monotonic()
             model.save_pretrained(args.out / kind)
-            checkpoint.save(kept, learned, optimiser, step, seconds)
+            write_checkpoint(kept, Reached(step, seconds), learned, optimiser)
 
 
 def measured(reading: Reading, held: dict[str, list[Line]]) -> dict[str, float]:

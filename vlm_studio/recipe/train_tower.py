@@ -7,15 +7,17 @@ import copy
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from vlm_studio.model.characters import ALPHABET, encode, pad_strips, prepare_strip, spell
+from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoint
 from vlm_studio.model.tower import LineScorer
 from vlm_studio.recipe.data import Mixture, Sample, drawn_validation, load_copiste
 from vlm_studio.recipe.evaluate import ShippedRecogniser, character_log_probs, score
@@ -77,49 +79,54 @@ def _rate(elapsed: float, total: float, top: float) -> float:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train for `args.minutes`, write `last`, `ema` and `state` to `args.out` every few minutes, resume from there."""
+    """Train for `args.minutes`, with a checkpoint in `args.out` every few of them; goes on from the last one.
+
+    `ema.safetensors` is what to export: the average of the weights along the way.
+    """
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     reader = LineScorer(*(load_reader(args.start) if args.start else convert(args.recogniser, ALPHABET)))
-    save_file(reader.state_dict(), args.out / "start.safetensors")
     ema = copy.deepcopy(reader)
     sets = validation_sets(args)
-    log = args.out / "curve.jsonl"
-    step, used = 0, 0.0
-    if (args.out / "state.json").exists():
-        state = json.loads((args.out / "state.json").read_text("utf-8"))
-        step, used = state["step"], state["seconds"]
-        reader.load_state_dict(load_file(args.out / "last.safetensors"))
-        ema.load_state_dict(load_file(args.out / "ema.safetensors"))
-    else:
+    log, state = args.out / "curve.jsonl", args.out / "tower.state"
+    device = torch.device(args.device)
+    # Depthwise convolutions run a quarter faster on pixels laid out channel by channel within each place.
+    reader.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema.to(device)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in reader.parameters() if p.ndim > 1], "weight_decay": 0.02},
+            {"params": [p for p in reader.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    )
+    weights = [*reader.parameters(), *ema.parameters()]
+    reached = read_checkpoint(state, weights, optimiser)
+    if reached == Reached():
         shipped = ShippedRecogniser(args.recogniser, args.threads)
         base = {
             n: score([shipped.read(s.strip)[0] for s in v], [s.text for s in v]).cer for n, v in sets.items()
         }
         _write(log, {"step": 0, "seconds": 0, "fast": base, "ema": evaluate(ema, sets)})
-    mixture = Mixture(
-        load_texts(args.texts),
-        list_fonts(args.fonts, False),
-        load_copiste(args.copiste, False),
-        args.real_share,
-        args.seed + step,
-    )
-    loader = iter(
-        DataLoader(_Batches(mixture, args.batch), batch_size=None, num_workers=1, prefetch_factor=6)
-    )
-    device = torch.device(args.device)
-    # Depthwise convolutions run a quarter faster on pixels laid out channel by channel within each place.
-    reader.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ema.to(device)
-    decayed = [p for p in reader.parameters() if p.ndim > 1]
-    plain = [p for p in reader.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
-    )
     ctc = nn.CTCLoss(zero_infinity=True)
-    started, checked, losses = time.monotonic() - used, time.monotonic(), []
-    while (elapsed := time.monotonic() - started) < 60 * args.minutes:
+    loader = _loader(args, reached.step)
+    step = reached.step
+    losses: list[float] = []
+    started, checked = time.monotonic() - reached.seconds, time.monotonic()
+    while True:
+        elapsed = time.monotonic() - started
+        ends = elapsed >= 60 * args.minutes
+        if ends or time.monotonic() - checked > 60 * args.every:
+            save_file(
+                {k: v.cpu().contiguous() for k, v in ema.state_dict().items()}, args.out / "ema.safetensors"
+            )
+            write_checkpoint(state, Reached(step, elapsed), weights, optimiser)
+            found = evaluate(copy.deepcopy(ema).to("cpu"), sets)
+            mean = sum(losses) / max(1, len(losses))
+            _write(log, {"step": step, "seconds": round(elapsed), "loss": mean, "ema": found})
+            checked, losses = time.monotonic(), []
+        if ends:
+            return
         reader.train()
         pixels, frames, targets, lengths = (t.to(device) for t in next(loader))
         for group in optimiser.param_groups:
@@ -140,34 +147,19 @@ def train(args: argparse.Namespace) -> None:
                 slow.lerp_(fast, 1 - decay)
         if step % 20 == 0:
             print(f"{step} {elapsed:.0f}s loss {sum(losses[-20:]) / 20:.4f}", flush=True)
-        if time.monotonic() - checked > 60 * args.every:
-            _checkpoint(args.out, reader, ema, sets, step, elapsed, losses, log)
-            checked, losses = time.monotonic(), []
-    _checkpoint(args.out, reader, ema, sets, step, time.monotonic() - started, losses, log)
 
 
-def _checkpoint(
-    out: Path,
-    reader: LineScorer,
-    ema: LineScorer,
-    sets: dict,
-    step: int,
-    seconds: float,
-    losses: list,
-    log: Path,
-) -> None:
-    """Weights first, then the counter: a crash in between costs one interval, never a mismatch."""
-    device = next(ema.parameters()).device
-    for name, scorer in (("last", reader), ("ema", ema)):
-        rows = {key: tensor.contiguous() for key, tensor in scorer.state_dict().items()}
-        save_file(rows, out / f"{name}.safetensors")
-    (out / "state.json").write_text(json.dumps({"step": step, "seconds": seconds}), "utf-8")
-    found = evaluate(ema.to("cpu"), sets)
-    ema.to(device)
-    _write(
-        log,
-        {"step": step, "seconds": round(seconds), "loss": sum(losses) / max(1, len(losses)), "ema": found},
+def _loader(args: argparse.Namespace, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Batches from a process of their own; other ones after `step` steps than at the start."""
+    mixture = Mixture(
+        load_texts(args.texts),
+        list_fonts(args.fonts, False),
+        load_copiste(args.copiste, False),
+        args.real_share,
+        args.seed + step,
     )
+    batches = _Batches(mixture, args.batch)
+    return iter(DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6))
 
 
 def _write(log: Path, row: dict) -> None:  # type: ignore[type-arg]
