@@ -15,7 +15,7 @@ from vlm_studio.adapt.material import FIRST_BLOCK, Material, Prepared, choose
 from vlm_studio.adapt.process import Sources, Trainer
 from vlm_studio.adapt.train import Stopped, Training, follow, main
 from vlm_studio.core.adapters import TrainSettings
-from vlm_studio.core.errors import NotFound
+from vlm_studio.core.errors import Busy, NotFound
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.model.checkpoint import Reached, read_checkpoint
 from vlm_studio.model.line_adapter import adaptable, adapted, delta
@@ -67,6 +67,20 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
     assert product is not None
     assert hand().parameters(*product) > 0
     assert [text for _, text in trainer.held("a")] == ["Paris", "un mot"]
+
+
+def test_two_processes_never_have_the_same_training(trainer: Trainer) -> None:
+    other = Trainer(trainer.root, trainer.sources, 1)
+    trainer.hold("a")
+    trainer.hold("a")
+    assert other.elsewhere("a")
+    assert not trainer.elsewhere("a")
+    with pytest.raises(Busy):
+        other.hold("a")
+    other.hold("b")
+    trainer.let_go("a")
+    other.hold("a")
+    assert trainer.elsewhere("a")
 
 
 def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) -> None:

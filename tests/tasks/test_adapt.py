@@ -16,7 +16,7 @@ from tests.store.kept import OTHER, OWNER, Kept
 from vlm_studio.core.adapters import AdapterFacts, Interval, TrainPoint, TrainSettings, Verdict
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
-from vlm_studio.core.errors import AdapterRejected, InvalidRequest, ModelUnavailable, NotFound
+from vlm_studio.core.errors import AdapterRejected, Busy, InvalidRequest, ModelUnavailable, NotFound
 from vlm_studio.store.adapter_store import AdapterStore
 from vlm_studio.tasks.adapt import INTERRUPTED, NEW_WEIGHTS, Adapting, Judging, Learned
 from vlm_studio.tasks.adapt_manage import Adapters
@@ -70,12 +70,24 @@ class Trainer:
         self.learn: list[tuple[Image.Image, str]] = []
         self.check: list[tuple[Image.Image, str]] = []
         self.alive = False
+        self.taken = False
+        self.let_go_of: list[str] = []
 
     def prepare(
         self, training_id: str, learn: Any, check: Any, settings: TrainSettings, checkpoint: Any = None
     ) -> None:
         self.checkpoint = checkpoint
         self.learn, self.check = list(learn), list(check)
+
+    def hold(self, training_id: str) -> None:
+        if self.taken:
+            raise Busy("Another process is at it.")
+
+    def let_go(self, training_id: str) -> None:
+        self.let_go_of.append(training_id)
+
+    def elsewhere(self, training_id: str) -> bool:
+        return self.taken
 
     def begin(self, training_id: str) -> None:
         self.alive = True
@@ -250,6 +262,28 @@ def test_an_app_that_ended_while_the_gate_read_goes_on_with_the_gate(ready: Desk
     events = list(live.follow()) if live is not None else []
     assert not ready.trainer.alive
     assert isinstance(events[-1], Learned)
+
+
+def test_what_another_process_is_at_is_left_to_it(ready: Desk) -> None:
+    run = ready.rows.add_training(OWNER, "My hand", TrainSettings(), 9, 9, 1)
+    ready.rows.set_training(OWNER, run.id, "running")
+    ready.trainer.taken = True
+    assert ready.adapting.trainings(OWNER)[0].state == "running"
+    for act in (ready.adapting.go_on, ready.adapting.discard):
+        with pytest.raises(Busy):
+            act(OWNER, run.id)
+    assert not ready.trainer.alive
+    ready.trainer.taken = False
+    assert ready.adapting.trainings(OWNER)[0].message == INTERRUPTED
+
+
+def test_a_training_is_let_go_when_it_is_over(ready: Desk) -> None:
+    run = ready.adapting.start(OWNER, "My hand")
+    live = ready.adapting.watching(OWNER, run.id)
+    assert ready.trainer.let_go_of == []
+    ready.trainer.over.set()
+    list(live.follow() if live is not None else ())
+    assert ready.trainer.let_go_of == [run.id]
 
 
 def test_an_app_that_ends_does_not_wait_for_the_gate(ready: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

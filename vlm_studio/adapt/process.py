@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from PIL import Image as PilImage
 from PIL.Image import Image
 
@@ -29,7 +30,7 @@ from vlm_studio.adapt.job import (
     write_job,
 )
 from vlm_studio.core.adapters import TrainPoint, TrainSettings
-from vlm_studio.core.errors import GenerationFailed, NotFound, StoreError
+from vlm_studio.core.errors import Busy, GenerationFailed, NotFound, StoreError
 from vlm_studio.core.settings import PROJECT_ROOT
 from vlm_studio.model.adapter_file import read_config
 
@@ -55,6 +56,7 @@ class Trainer:
         cores = os.cpu_count() or 1
         self.threads = threads or min(cores, max(2, cores // 2))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._held: dict[str, FileLock] = {}
         self._lock = threading.Lock()
 
     def prepare(
@@ -96,6 +98,46 @@ class Trainer:
                 f"The training could not be written: {failure.strerror or failure}.",
                 "Check the data folder and its free space.",
             ) from failure
+
+    def hold(self, training_id: str) -> None:
+        """Keep other processes of the app off a training until `let_go`, or until this one ends. Raises Busy.
+
+        Held already by this process: nothing happens.
+        """
+        with self._lock:
+            if training_id in self._held:
+                return
+            try:
+                self._held[training_id] = self._claim(training_id)
+            except Timeout as failure:
+                raise Busy(
+                    "Another window of the app is at this training.",
+                    "Go on there, or close it; a moment after it has ended, go on here.",
+                ) from failure
+
+    def let_go(self, training_id: str) -> None:
+        with self._lock:
+            if claim := self._held.pop(training_id, None):
+                claim.release()
+
+    def elsewhere(self, training_id: str) -> bool:
+        """Whether another process of the app is at it."""
+        with self._lock:
+            if training_id in self._held:
+                return False
+            try:
+                self._claim(training_id).release()
+            except Timeout:
+                return True
+        return False
+
+    def _claim(self, training_id: str) -> FileLock:
+        """Raises Timeout where another process has it. The system lets go when its process ends, however it does."""
+        # Beside the folder, so that a training can be deleted by whoever holds it; released by another thread than took it.
+        claim = FileLock(self._folder(training_id).with_suffix(".lock"), thread_local=False)
+        self.root.mkdir(parents=True, exist_ok=True)
+        claim.acquire(timeout=0)
+        return claim
 
     def begin(self, training_id: str) -> None:
         """Start the process, or go on from its last checkpoint. Nothing happens where it runs already."""

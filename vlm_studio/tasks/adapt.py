@@ -87,6 +87,9 @@ class Trains(Protocol):
         self, training_id: str, learn: Sequence[tuple[Image, str]], check: Sequence[tuple[Image, str]],
         settings: TrainSettings, checkpoint: Path | None = None,
     ) -> None: ...  # fmt: skip
+    def hold(self, training_id: str) -> None: ...
+    def let_go(self, training_id: str) -> None: ...
+    def elsewhere(self, training_id: str) -> bool: ...
     def begin(self, training_id: str) -> None: ...
     def running(self, training_id: str) -> bool: ...
     def wait(self, training_id: str, seconds: float) -> bool: ...
@@ -232,12 +235,21 @@ class Adapting:
         return self.go_on(owner, run.id)
 
     def go_on(self, owner: str, training_id: str) -> TrainingRun:
-        """Begin, or go on after a pause, a stop or a crash. Raises NotFound."""
+        """Begin, or go on after a pause, a stop or a crash. Raises NotFound, or Busy where another process is at it."""
         run = self.rows.training(owner, training_id)
         if run.state == "done":
             return run
-        if not self._learned(training_id):
-            self.trainer.begin(training_id)
+        self.trainer.hold(training_id)
+        run = self.rows.training(owner, training_id)
+        if run.state == "done":  # by the process that had it until now
+            self.trainer.let_go(training_id)
+            return run
+        try:
+            if not self._learned(training_id):
+                self.trainer.begin(training_id)
+        except StudioError:
+            self.trainer.let_go(training_id)
+            raise
         run = self.rows.set_training(owner, training_id, "running")
         if self.watching(owner, training_id) is None:
             self.live.start(training_id, owner, lambda cancel: self._watch(run, cancel))
@@ -265,10 +277,12 @@ class Adapting:
         return self.rows.set_training(owner, training_id, "cancelled", STOPPED)
 
     def discard(self, owner: str, training_id: str) -> None:
-        """Forget a training that is not wanted; an adapter it made stays."""
+        """Forget a training that is not wanted; an adapter it made stays. Raises NotFound or Busy."""
         self.rows.training(owner, training_id)
+        self.trainer.hold(training_id)
         self.trainer.remove(training_id)
         self.rows.set_training(owner, training_id, "done", "Discarded.")
+        self.trainer.let_go(training_id)
 
     def watching(self, owner: str, training_id: str) -> LiveRun[object] | None:
         """The live run of a training, for a viewer that comes (back) to it."""
@@ -279,7 +293,7 @@ class Adapting:
         found = []
         for run in self.rows.trainings(owner):
             if run.state in {"running", "paused", "queued"} and not self.trainer.running(run.id):
-                if self.watching(owner, run.id) is None:
+                if self.watching(owner, run.id) is None and not self.trainer.elsewhere(run.id):
                     run = self.rows.set_training(owner, run.id, "cancelled", INTERRUPTED)
             found.append(run)
         return tuple(found)
@@ -313,6 +327,8 @@ class Adapting:
         except StudioError as failure:
             self.rows.set_training(run.owner, run.id, "failed", str(failure))
             raise
+        finally:
+            self.trainer.let_go(run.id)
 
     def _finish(
         self, run: TrainingRun, cancel: CancelToken, config: Mapping[str, Any], weights: bytes
