@@ -15,7 +15,8 @@ from vlm_studio.core.errors import InvalidRequest, StudioError
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
 from vlm_studio.tasks.chat import Kept
-from vlm_studio.tasks.chat_answer import Options, Said, Told
+from vlm_studio.tasks.chat_answer import Said, Told
+from vlm_studio.tasks.chat_feed import Options
 from vlm_studio.tasks.chat_replies import as_text
 from vlm_studio.tasks.chat_value import answer_value
 

@@ -11,7 +11,7 @@ from PIL import Image
 from vlm_studio.core.chat import ChatImage, ChatTurn
 from vlm_studio.core.conversation import Ask, Turn
 from vlm_studio.model.engine import HFEngine, LoadedModel
-from vlm_studio.tasks.chat_answer import Context, Options, fed_turns
+from vlm_studio.tasks.chat_feed import Context, Options, fed_turns
 from vlm_studio.tasks.chat_markers import parts_of
 
 IMAGES = tuple(ChatImage(n, f"{n}", f"{n}.png", 60, 60, waiting=True) for n in (1, 2, 3))

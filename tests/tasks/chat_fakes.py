@@ -22,7 +22,8 @@ from vlm_studio.store.database import Database
 from vlm_studio.store.search import SearchIndex
 from vlm_studio.store.session_store import SessionStore
 from vlm_studio.tasks.chat import Chats, Kept
-from vlm_studio.tasks.chat_answer import Answerer, Options
+from vlm_studio.tasks.chat_answer import Answerer
+from vlm_studio.tasks.chat_feed import Options
 from vlm_studio.tasks.chat_replies import Finding
 from vlm_studio.tasks.live import LiveRun, LiveRuns
 

@@ -16,7 +16,8 @@ from vlm_studio.core.conversation import GenParams, ImagePart, TextPart, Turn, V
 from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import GenerationFailed, InvalidRequest, ModelUnavailable, NotFound
 from vlm_studio.tasks.chat import IMAGES, UNTITLED
-from vlm_studio.tasks.chat_answer import HISTORY_CHARS, Answerer, Options, Said
+from vlm_studio.tasks.chat_answer import Answerer, Said
+from vlm_studio.tasks.chat_feed import HISTORY_CHARS, Options
 from vlm_studio.tasks.chat_markers import unplaced
 
 from .chat_fakes import EVE, OWNER, Desk, ScriptedEngine, ended, options

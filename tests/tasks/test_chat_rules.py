@@ -11,7 +11,8 @@ from vlm_studio.core.chat import ChatImage, ImageText, TextLine
 from vlm_studio.core.conversation import TextPart
 from vlm_studio.core.documents import Box, Line, LineReading, Page, PageReading, ReadLine, Word
 from vlm_studio.core.errors import InvalidRequest
-from vlm_studio.tasks.chat_answer import Options, image_text
+from vlm_studio.tasks.chat_answer import image_text
+from vlm_studio.tasks.chat_feed import Options
 from vlm_studio.tasks.chat_find import find_on_images
 from vlm_studio.tasks.chat_replies import Finding, as_text, telling_sentences
 from vlm_studio.tasks.chat_rules import decide, mentions, unsupported

@@ -16,7 +16,7 @@ from vlm_studio.core.settings import Settings
 from vlm_studio.store.evidence_files import read_pack, write_pack
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.chat import Kept
-from vlm_studio.tasks.chat_answer import Options
+from vlm_studio.tasks.chat_feed import Options
 
 ASKED = "What does <image 1> say?"
 

@@ -42,7 +42,7 @@ STRENGTHS = (0.0, 0.3, 0.6, 1.0)
 DOUBTED = 0.25
 """Share of the letters whose pooled token also has something of another letter."""
 QUOTED = '\nText read from image {number}:\n"""\n{text}\n"""\n'
-"""As the app sets off what it read (tasks/chat_answer.py)."""
+"""As the app sets off what it read (tasks/chat_feed.py)."""
 
 
 @dataclass(frozen=True, slots=True)

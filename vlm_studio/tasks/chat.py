@@ -25,7 +25,8 @@ from vlm_studio.core.sessions import Session, SessionKind
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.images import open_image
 from vlm_studio.ingest.upload import open_pages
-from vlm_studio.tasks.chat_answer import Answerer, Composed, Context, Options, Said, Told
+from vlm_studio.tasks.chat_answer import Answerer, Composed, Said, Told
+from vlm_studio.tasks.chat_feed import Context, Options
 from vlm_studio.tasks.chat_markers import parts_of, written
 from vlm_studio.tasks.intake import Taken, take_files
 from vlm_studio.tasks.live import LiveRun, LiveRuns

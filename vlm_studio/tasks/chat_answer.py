@@ -6,10 +6,9 @@ a quoted part at the same place; what it could only invent is answered by rule (
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -25,12 +24,13 @@ from vlm_studio.core.chat import (
     TextLine,
     TurnStatus,
 )
-from vlm_studio.core.conversation import Ask, GenParams, ImagePart, Part, TextPart, Turn, Variant
+from vlm_studio.core.conversation import Ask, GenParams, Part, TextPart, Variant
 from vlm_studio.core.documents import Page, PageReading, Word
 from vlm_studio.core.errors import Cancelled, ModelUnavailable, OutOfMemory, StudioError
 from vlm_studio.core.ports import Engine, ModelCard
 from vlm_studio.tasks import chat_learned as learned
 from vlm_studio.tasks import chat_replies as replies
+from vlm_studio.tasks.chat_feed import Context, fed_turns, images_of, quoted
 from vlm_studio.tasks.chat_replies import as_text
 from vlm_studio.tasks.chat_rules import Decision, Route, decide, unsupported
 from vlm_studio.tasks.models import NANO
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HISTORY_CHARS = 12_000
-"""Of earlier turns that are fed again; the oldest are left out beyond it, and the answer says so."""
-QUOTED_CHARS = 6_000
-"""Of one image's text that is fed to a language model."""
 LEGIBLE = 0.35
 """Lines read with less confidence are no writing: readers find letters in leaves and fur, and are not sure of them."""
 FEWEST_LETTERS = 3
@@ -72,33 +68,6 @@ class Composed:
     parts: tuple[Part, ...]
     status: TurnStatus
     run: RunDetails
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to answer."""
-
-    system: str = ""
-    params: GenParams = field(default_factory=GenParams)
-    reader: str = "auto"
-    variant: Variant = field(default_factory=lambda: Variant("auto"))
-    """`model_id` ``auto``: the best that this machine runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """All that an answer is made from."""
-
-    turns: tuple[ChatTurn, ...]
-    """From the first to the message that is answered."""
-    images: Mapping[str, ChatImage]
-    """By hash."""
-    load: Callable[[str], Image]
-    """The upright RGB image with this hash."""
-    keep_text: Callable[[int, ImageText], None]
-    """Called with an image's number once it has been read."""
-    options: Options
-    conversation_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -176,8 +145,8 @@ class Answerer:
             return
         context = yield from self._with_texts(context, progress, cancel)
         question = context.turns[-1]
-        fresh = _images_of(context, question)
-        before = dict.fromkeys(i for turn in context.turns[:-1] for i in _images_of(context, turn))
+        fresh = images_of(context, question)
+        before = dict.fromkeys(i for turn in context.turns[:-1] for i in images_of(context, turn))
         earlier = [image for image in before if image not in fresh]
         decision = decide(replies.words_of(question), fresh, earlier)
         made = yield from self._learned(context, progress, cancel, decision)
@@ -202,8 +171,8 @@ class Answerer:
         yield Told("Asking about the note ...")
         variant = learned.wearing(replace(context.options.variant, model_id=NANO))
         words = replies.words_of(context.turns[-1])
-        quoted = [_quoted(context, image.sha256) for image in decision.about]
-        asked = learned.ask_learned(self.engine, variant, words, decision.about, quoted, cancel)
+        texts = [quoted(context, image.sha256) for image in decision.about]
+        asked = learned.ask_learned(self.engine, variant, words, decision.about, texts, cancel)
         try:
             while True:
                 yield Told(next(asked))
@@ -358,70 +327,6 @@ class Answerer:
         )
 
 
-def fed_turns(context: Context, about: Sequence[ChatImage] | None) -> tuple[tuple[Turn, ...], int]:
-    """What a model is fed, in order, and how many of the first turns were left out because they are too long.
-
-    `about`: None for a model that sees pictures, which gets everything as it is. One that only reads gets what was
-    read on these images, each where it stands in the message, and of the turns before only those that a language
-    model answered: a small one takes everything else for a pattern to repeat.
-    """
-    if about is None:
-        earlier = [_fed(context, turn) for turn in context.turns[:-1]]
-        last = context.turns[-1].turn
-    else:
-        earlier = [_fed_as_text(context, turn) for turn in _talked(context.turns[:-1], bool(about))]
-        last = _fed_as_text(context, context.turns[-1])
-        shown = {part.image_sha256 for part in context.turns[-1].turn.images}
-        before = [_quoted(context, i.sha256) for i in about if i.sha256 not in shown]
-        last = Turn("user", (*before, *last.parts))
-    kept, room = len(earlier), HISTORY_CHARS
-    while kept > 0:
-        room -= sum(len(p.text) for p in earlier[kept - 1].parts if isinstance(p, TextPart))
-        if room < 0:
-            break
-        kept -= 1
-    # An answer without its question would confuse more than it helps.
-    while kept < len(earlier) and earlier[kept].role == "assistant":
-        kept += 1
-    system = (Turn("system", (TextPart(context.options.system),)),) if context.options.system.strip() else ()
-    return (*system, *(turn for turn in earlier[kept:] if turn.parts), last), kept
-
-
-def _talked(turns: Sequence[ChatTurn], with_images: bool) -> list[ChatTurn]:
-    """Questions that a language model answered, with their answers; those about images only where asked for."""
-    found: list[ChatTurn] = []
-    for asked, answered in itertools.pairwise(turns):
-        run = answered.run
-        if asked.turn.role == "assistant" or run is None or run.how != "model" or not answered.said:
-            continue
-        if with_images or not (asked.turn.images or run.rests_on):
-            found += [asked, answered]
-    return found
-
-
-def _fed(context: Context, kept: ChatTurn) -> Turn:
-    if kept.turn.role == "assistant":
-        return Turn("assistant", (TextPart(as_text(kept.turn.parts)),) if kept.turn.parts else ())
-    return kept.turn
-
-
-def _fed_as_text(context: Context, kept: ChatTurn) -> Turn:
-    if kept.turn.role == "assistant":
-        return Turn("assistant", (TextPart(kept.said),))
-    parts = [_quoted(context, p.image_sha256) if isinstance(p, ImagePart) else p for p in kept.turn.parts]
-    return Turn("user", tuple(parts))
-
-
-def _quoted(context: Context, sha256: str) -> TextPart:
-    """What stands on an image, set off as data; marks of the chat format in it lose their meaning."""
-    image = context.images[sha256]
-    text = image.read.text if image.read else ""
-    if not text:
-        return TextPart(f"\n[Image {image.number}: no writing on it]\n", quoted=True)
-    plain = text[:QUOTED_CHARS].replace("<|", "< |").replace('"""', "''")
-    return TextPart(f'\nText read from image {image.number}:\n"""\n{plain}\n"""\n', quoted=True)
-
-
 def image_text(reading: PageReading | None) -> ImageText:
     """The legible lines of a reading."""
     if reading is None:
@@ -457,9 +362,3 @@ def endings(answer: Answer, params: GenParams) -> list[str]:
     if answer.finish_reason == "loop":
         return ["The model began to repeat itself and was stopped."]
     return []
-
-
-def _images_of(context: Context, turn: ChatTurn) -> list[ChatImage]:
-    """Each once, in the order in which they come."""
-    shown = dict.fromkeys(part.image_sha256 for part in turn.turn.images)
-    return [context.images[sha256] for sha256 in shown if sha256 in context.images]

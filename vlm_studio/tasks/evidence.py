@@ -32,7 +32,8 @@ from vlm_studio.core.errors import DamagedFile, InvalidRequest, NotFound
 from vlm_studio.core.settings import Limits
 from vlm_studio.ingest.images import open_image
 from vlm_studio.tasks.chat import check
-from vlm_studio.tasks.chat_answer import Answerer, Composed, Context, Options
+from vlm_studio.tasks.chat_answer import Answerer, Composed
+from vlm_studio.tasks.chat_feed import Context, Options
 from vlm_studio.tasks.chat_replies import as_text
 from vlm_studio.tasks.transcribe import ADAPTED
 

@@ -21,7 +21,8 @@ from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.adapt_manage import ACTIVE
 from vlm_studio.tasks.chat import Kept
-from vlm_studio.tasks.chat_answer import Options, Said, Told
+from vlm_studio.tasks.chat_answer import Said, Told
+from vlm_studio.tasks.chat_feed import Options
 from vlm_studio.tasks.chat_markers import marker
 from vlm_studio.tasks.chat_presets import preset
 from vlm_studio.tasks.chat_value import answer_value
