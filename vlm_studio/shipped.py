@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_studio.core.ports import ModelCard, Reader
+from vlm_studio.core.settings import PROJECT_ROOT
 from vlm_studio.model.card import read_card
 from vlm_studio.tasks.adapt import HandModel, Trains
 
@@ -25,6 +26,11 @@ def lazily(module: str, name: str) -> Callable[..., Any]:
         return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
     return call
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file."""
+    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
 
 class Shipped:
@@ -40,8 +46,7 @@ class Shipped:
         return read_card(path) if path.exists() else None
 
     def _card_values(self) -> dict[str, Any]:
-        path = self.nano / "card.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        return _values(self.nano / "card.json")
 
     def parameters(self) -> int:
         """Of the whole of nano, as its card says; 0 where it does not."""
@@ -95,8 +100,12 @@ class Shipped:
 
     def curves(self) -> dict[str, Any]:
         """How the adapters were learned, as the recipe wrote it."""
-        path = self.nano / "curves.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        return _values(self.nano / "curves.json")
+
+    @staticmethod
+    def map_figures() -> dict[str, Any]:
+        """What benchmarks/maps.py measured last, for the app's own help; empty where it never ran."""
+        return _values(PROJECT_ROOT / "benchmarks" / "results" / "maps.json")
 
     def weight_hashes(self) -> dict[str, str]:
         """SHA-256 of nano's weight files by `nano/<file name>`."""

@@ -11,7 +11,6 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import logging
 import platform
 import shutil
@@ -26,7 +25,7 @@ from vlm_studio.core.comparison import Lesson
 from vlm_studio.core.conversation import Variant
 from vlm_studio.core.errors import ModelUnavailable, StoreError
 from vlm_studio.core.ports import AdapterScope, Engine
-from vlm_studio.core.settings import PROJECT_ROOT, Settings
+from vlm_studio.core.settings import Settings
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.model.pooled_files import POOLED, forget
 from vlm_studio.shipped import Shipped, lazily
@@ -371,11 +370,6 @@ class Studio:
     @cached_property
     def looking(self) -> Looking:
         return Looking(self.inspections)
-
-    def map_figures(self) -> dict[str, Any]:
-        """What benchmarks/maps.py measured last, for the app's own help; empty where it never ran."""
-        path = PROJECT_ROOT / "benchmarks" / "results" / "maps.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
     def choose_reader(self) -> tuple[str, str]:
         return self.shipped.choose_reader()

@@ -91,7 +91,7 @@ def build(shared: Shared) -> Panel:
                 with gr.Tab(label, render_children=True):
                     parts |= place()
             with gr.Tab("How good are these maps?", render_children=True):
-                gr.HTML(figures_html(studio.map_figures()), padding=False)
+                gr.HTML(figures_html(studio.shipped.map_figures()), padding=False)
     return Panel(workspace=workspace, **parts)
 
 
