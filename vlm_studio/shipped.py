@@ -45,16 +45,21 @@ class Shipped:
         path = self.nano / "card.json"
         return read_card(path) if path.exists() else None
 
-    def _card_values(self) -> dict[str, Any]:
+    def card_values(self) -> dict[str, Any]:
+        """All that nano's card says, what it measures included."""
         return _values(self.nano / "card.json")
+
+    def training_data(self) -> list[dict[str, str]]:
+        """What nano was trained on: name, where from, licence."""
+        return list(_values(self.nano / "provenance.json").get("data", ()))
 
     def parameters(self) -> int:
         """Of the whole of nano, as its card says; 0 where it does not."""
-        return int(self._card_values().get("parameters", 0))
+        return int(self.card_values().get("parameters", 0))
 
     def choose_reader(self) -> tuple[str, str]:
         """The reader that `auto` is here, and why: the one whose measured error rate is lower."""
-        card = self._card_values()
+        card = self.card_values()
         if not card:
             return "fast", "The weights of nano are not installed."
         chosen = str(card.get("auto_reader", "nano"))
