@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from tests.reading.pages import shadowed
 from vlm_studio.core.documents import Box, Line, Point
-from vlm_studio.reading.strips import cut_strip, split_at_gaps
+from vlm_studio.reading.strips import ENDS, TRIM, cut_strip, split_at_gaps
 
 
 def slanted(centre: Point, width: float, height: float, degrees: float) -> tuple[Point, Point, Point, Point]:
@@ -33,12 +33,24 @@ def test_the_strip_of_a_slanted_line_is_upright(degrees: float) -> None:
     page = Image.new("RGB", (700, 500), "white")
     ImageDraw.Draw(page).polygon(slanted((350, 250), 400, 20, degrees), fill="black")
     quad = slanted((350, 250), 420, 60, degrees)
-    strip = cut_strip(page, Line(around(quad), quad), margin=0.0).image
-    assert strip.size == pytest.approx((420, 60), abs=1)
+    strip = cut_strip(page, Line(around(quad), quad)).image
+    assert strip.size == pytest.approx((420 + 120 * ENDS, 60 - 120 * TRIM), abs=1)
     dark = np.asarray(strip.convert("L")) < 128
-    tops = dark[:, 20:400].argmax(axis=0)
-    assert set(tops.tolist()) <= {19, 20, 21}, "the bar's upper edge is level"
-    assert dark[:, 20:400].sum(axis=0) == pytest.approx(20, abs=2)
+    tops = dark[:, 25:400].argmax(axis=0)
+    assert np.abs(tops - (20 - 60 * TRIM)).max() <= 1.5, "the bar's upper edge is level"
+    assert dark[:, 25:400].sum(axis=0) == pytest.approx(20, abs=2)
+
+
+def test_an_upright_line_is_cut_like_a_slanted_one() -> None:
+    page = Image.new("RGB", (700, 500), "white")
+    quad = slanted((350, 250), 420, 60, 0)
+    box = around(quad)
+    upright, turned = cut_strip(page, Line(box)), cut_strip(page, Line(box, quad))
+    assert upright.image.size == pytest.approx(turned.image.size, abs=1)
+    whole = Box(0, 0, *upright.image.size)
+    for strip in (upright, turned):
+        on_page = strip.on_page(whole)
+        assert (on_page.left, on_page.top) == pytest.approx((140 - 60 * ENDS, 220 + 60 * TRIM), abs=1.5)
 
 
 @pytest.mark.parametrize("degrees", [0, 7, -10])

@@ -163,7 +163,7 @@ def test_a_line_is_fed_answered_and_kept_with_its_trace(inspections: Inspections
 def test_all_lines_are_fed_where_none_is_named_and_too_many_are_refused(inspections: Inspections) -> None:
     made = asked(inspections, ())
     assert len(made.fed) == 2 and made.question == "Read the lines."
-    session = inspections.open_file(OWNER, "long.png", png(page_image(1, width=6000)))
+    session = inspections.open_file(OWNER, "long.png", png(page_image(1, width=4400)))
     page = inspections.pages(OWNER, session)[0].id
     run = inspections.start(OWNER, session, page, [0])
     found = next(event for event in run.follow() if isinstance(event, Inspected)).inspection

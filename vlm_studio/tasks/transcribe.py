@@ -198,8 +198,8 @@ class Transcriber:
 
 
 def _placed(reading: LineReading, strip: Strip, line: Box) -> LineReading:
-    """Word boxes in page pixels, without the margin that the strip has around its line."""
-    boxes = [strip.on_page(word.box) for word in reading.words]
+    """Word boxes in page pixels, as high as their line and within it."""
+    boxes = [strip.word_on_page(word.box) for word in reading.words]
     inside = [box.intersection(line) if box.intersection(line).area > 0 else box for box in boxes]
     words = tuple(replace(word, box=box) for word, box in zip(reading.words, inside, strict=True))
     return replace(reading, words=words)
