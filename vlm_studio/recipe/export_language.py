@@ -36,7 +36,7 @@ ASSETS = ROOT / "assets" / "nano"
 ANSWERS = ROOT / "benchmarks" / "results" / "answering.json"
 READERS = {
     "reading": "LoRA on the language model, and on the connector where that is the one it learned with: reads a strip letter by letter",
-    "frozen": "its twin for comparison: the same lines in the same order up to step 503 of 640, LoRA on the connector alone, language model frozen",
+    "frozen": "its twin for comparison: as many steps on the same kinds of lines, LoRA on the connector alone, language model frozen",
 }
 ANSWERING = "answering"
 ADAPTERS = {

@@ -141,13 +141,14 @@ def train(args: argparse.Namespace) -> None:
         put_on(model, args.adapter)
         first, used = args.first, args.seconds
     started = first if args.adapter else 0
+    last = min(args.steps, args.until or args.steps)
     held = held_out(args)
     began, saved = time.monotonic() - used, time.monotonic()
     losses: list[float] = []
     for step, batch in enumerate(
         batches(read_shards(args.features), args.batch, args.seed, args.steps // 2), start=1
     ):
-        if step > args.steps:
+        if step > last:
             break
         if step <= first:
             continue
@@ -163,10 +164,10 @@ def train(args: argparse.Namespace) -> None:
         row = {"step": step, "lines": step * args.batch, "seconds": seconds, "parameters": parameters}
         if step % 5 == 0:
             log(curve, {**row, "loss": round(sum(losses[-5:]) / len(losses[-5:]), 4)})
-        if step % args.check == 0 or step == args.steps:
-            few = {k: v[: None if step == args.steps else FEW] for k, v in held.items()}
+        if step % args.check == 0 or step == last:
+            few = {k: v[: None if step == last else FEW] for k, v in held.items()}
             log(curve, {**row, "read": sum(map(len, few.values())), "cer": measured(reading, few)})
-        if time.monotonic() - saved > 60 * args.every or step == args.steps:
+        if time.monotonic() - saved > 60 * args.every or step == last:
             saved = time.monotonic()
             model.save_pretrained(args.out / kind)
             write_checkpoint(kept, Reached(step, seconds), learned, optimiser)
@@ -192,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, required=True, help="shards of stage 0's tower")
     parser.add_argument("--frozen", action="store_true", help="leave the language model alone")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--until", type=int, help="leave off after this step, before the schedule is over")
     parser.add_argument("--adapter", type=Path, help="start from this one, with moments of zero")
     parser.add_argument("--first", type=int, default=0, help="steps that --adapter has had")
     parser.add_argument("--seconds", type=float, default=0, help="that these took")
