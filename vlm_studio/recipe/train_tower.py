@@ -24,7 +24,6 @@ from vlm_studio.recipe.evaluate import ShippedRecogniser, character_log_probs, s
 from vlm_studio.recipe.features import load_reader
 from vlm_studio.recipe.synth import list_fonts
 from vlm_studio.recipe.texts import load_texts
-from vlm_studio.recipe.tower_weights import convert
 
 
 class _Batches(IterableDataset):  # type: ignore[type-arg]
@@ -86,7 +85,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    reader = LineScorer(*(load_reader(args.start) if args.start else convert(args.recogniser, ALPHABET)))
+    reader = _first(args)
     ema = copy.deepcopy(reader)
     sets = validation_sets(args)
     log, state = args.out / "curve.jsonl", args.out / "tower.state"
@@ -147,6 +146,17 @@ def train(args: argparse.Namespace) -> None:
                 slow.lerp_(fast, 1 - decay)
         if step % 20 == 0:
             print(f"{step} {elapsed:.0f}s loss {sum(losses[-20:]) / 20:.4f}", flush=True)
+
+
+def _first(args: argparse.Namespace) -> LineScorer:
+    """The reader to go on from, or one made of the recogniser's weights."""
+    if args.start:
+        return LineScorer(*load_reader(args.start))
+    from vlm_studio.recipe.tower_weights import (
+        convert,
+    )  # needs the package onnx, which nothing else here does
+
+    return LineScorer(*convert(args.recogniser, ALPHABET))
 
 
 def _loader(args: argparse.Namespace, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
