@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import json
 import math
 import time
@@ -152,11 +153,9 @@ def _first(args: argparse.Namespace) -> LineScorer:
     """The reader to go on from, or one made of the recogniser's weights."""
     if args.start:
         return LineScorer(*load_reader(args.start))
-    from vlm_studio.recipe.tower_weights import (
-        convert,
-    )  # needs the package onnx, which nothing else here does
-
-    return LineScorer(*convert(args.recogniser, ALPHABET))
+    # Needs the package onnx, which nothing else here does.
+    weights = importlib.import_module("vlm_studio.recipe.tower_weights")
+    return LineScorer(*weights.convert(args.recogniser, ALPHABET))
 
 
 def _loader(args: argparse.Namespace, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
