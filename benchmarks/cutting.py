@@ -9,7 +9,6 @@ piece has beyond them is lost. Lines of more than 56 letters stand apart. Prints
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from PIL import Image
-from readers import NANO, WORDS, Remembered, evenly
+from readers import NANO, WORDS, Remembered, evenly, set_parser
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.model.characters import prepare_strip
@@ -73,15 +72,7 @@ def cer(read: Read, lines: Lines, ratio: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for name in ("fonts", "texts"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--copiste", type=Path)
-    parser.add_argument("--drawn", type=int, default=100, help="drawn lines of each language")
-    parser.add_argument("--most", type=int, default=166, help="lines of each set")
-    args = parser.parse_args()
+    args = set_parser(__doc__, 100, 166).parse_args()
     lines = [line for some in held_out(args).values() for line in evenly(some, args.most)]
     sides = {
         "short": [line for line in lines if len(line[1]) <= MAX_LETTERS],

@@ -175,15 +175,21 @@ def fill(readme: Path, filled: str) -> None:
     readme.write_text(text[:start] + "\n" + filled + "\n" + text[end:], "utf-8")
 
 
-def main() -> None:
+def set_parser(description: str | None, drawn: int, most: int) -> argparse.ArgumentParser:
+    """A command line that asks for the held-out lines; `drawn` and `most` are its defaults."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for name in ("fonts", "texts"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--copiste", type=Path)
-    parser.add_argument("--drawn", type=int, default=200, help="drawn lines of each language")
-    parser.add_argument("--most", type=int, default=500, help="lines of each set")
+    parser.add_argument("--drawn", type=int, default=drawn, help="drawn lines of each language")
+    parser.add_argument("--most", type=int, default=most, help="lines of each set")
+    return parser
+
+
+def main() -> None:
+    parser = set_parser(__doc__, 200, 500)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     sets = {name: evenly(lines, args.most) for name, lines in held_out(args).items()}
