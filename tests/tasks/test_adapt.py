@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
 from vlm_studio.core.errors import AdapterRejected, Busy, InvalidRequest, ModelUnavailable, NotFound
 from vlm_studio.store.adapter_store import AdapterStore
-from vlm_studio.tasks.adapt import INTERRUPTED, NEW_WEIGHTS, Adapting, Judging, Learned
+from vlm_studio.tasks.adapt import INTERRUPTED, NEW_WEIGHTS, STOPPED, Adapting, Judging, Learned
 from vlm_studio.tasks.adapt_manage import Adapters
 from vlm_studio.tasks.live import LiveRuns
 
@@ -300,6 +301,39 @@ def test_an_app_that_ends_does_not_wait_for_the_gate(ready: Desk, monkeypatch: p
     assert not any(isinstance(event, Learned) for event in live.follow())
     found = ready.rows.training(OWNER, run.id)
     assert (found.state, found.message, found.adapter_id) == ("cancelled", INTERRUPTED, None)
+
+
+def test_the_gate_is_stopped_and_begun_anew_but_never_paused(
+    ready: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, read = threading.Event(), Reads.read
+
+    def waits(self: Reads, strips: Sequence[Image.Image], cancel: CancelToken) -> Iterator[LineReading]:
+        reading.set()
+        while not cancel.cancelled:
+            time.sleep(0.01)
+        cancel.raise_if_cancelled()
+        yield LineReading("", 0.0)
+
+    monkeypatch.setattr(Reads, "read", waits)
+    run = ready.adapting.start(OWNER, "My hand")
+    live = ready.adapting.watching(OWNER, run.id)
+    assert live is not None
+    assert not ready.adapting.judging(OWNER, run.id)
+    ready.trainer.over.set()
+    assert reading.wait(5)
+    assert ready.adapting.judging(OWNER, run.id)
+    assert ready.adapting.pause(OWNER, run.id).state == "running"
+    ready.adapting.stop(OWNER, run.id)
+    assert not any(isinstance(event, Learned) for event in live.follow())
+    found = ready.rows.training(OWNER, run.id)
+    assert (found.state, found.message) == ("cancelled", STOPPED)
+    monkeypatch.setattr(Reads, "read", read)
+    ready.trainer.weights = b"good"
+    ready.adapting.go_on(OWNER, run.id)
+    again = ready.adapting.watching(OWNER, run.id)
+    list(again.follow() if again is not None else ())
+    assert ready.rows.training(OWNER, run.id).state == "done"
 
 
 def test_a_training_whose_process_is_gone_says_so(ready: Desk) -> None:

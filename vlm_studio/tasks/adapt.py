@@ -262,19 +262,29 @@ class Adapting:
         except StudioError:
             return False
 
+    def judging(self, owner: str, training_id: str) -> bool:
+        """Whether the gate reads: the process that trained has ended by then."""
+        return self.watching(owner, training_id) is not None and not self.trainer.running(training_id)
+
     def pause(self, owner: str, training_id: str) -> TrainingRun:
-        """It stays in memory and waits."""
-        self.rows.training(owner, training_id)
+        """It stays in memory and waits; nothing happens where only the gate is left, which can be stopped."""
+        run = self.rows.training(owner, training_id)
+        if self.judging(owner, training_id):
+            return run
         self.trainer.control(training_id, "pause")
         return self.rows.set_training(owner, training_id, "paused")
 
     def stop(self, owner: str, training_id: str) -> TrainingRun:
-        """It ends with a checkpoint; `go_on` takes it up again."""
+        """It ends with a checkpoint; `go_on` takes it up again, or begins the gate anew."""
         run = self.rows.training(owner, training_id)
         if run.state in {"done", "failed"}:
             return run
+        judging = self.judging(owner, training_id)
         self.trainer.control(training_id, "stop")
-        return self.rows.set_training(owner, training_id, "cancelled", STOPPED)
+        run = self.rows.set_training(owner, training_id, "cancelled", STOPPED)
+        if judging:
+            self.live.stop(training_id, owner)
+        return run
 
     def discard(self, owner: str, training_id: str) -> None:
         """Forget a training that is not wanted; an adapter it made stays. Raises NotFound or Busy."""
@@ -290,11 +300,13 @@ class Adapting:
 
     def trainings(self, owner: str) -> tuple[TrainingRun, ...]:
         """Newest first; one whose process is gone says so."""
-        found = []
+        found, active = [], {"running", "paused", "queued"}
         for run in self.rows.trainings(owner):
-            if run.state in {"running", "paused", "queued"} and not self.trainer.running(run.id):
+            if run.state in active and not self.trainer.running(run.id):
                 if self.watching(owner, run.id) is None and not self.trainer.elsewhere(run.id):
-                    run = self.rows.set_training(owner, run.id, "cancelled", INTERRUPTED)
+                    run = self.rows.training(owner, run.id)  # it may have ended since the list was made
+                    if run.state in active:
+                        run = self.rows.set_training(owner, run.id, "cancelled", INTERRUPTED)
             found.append(run)
         return tuple(found)
 
@@ -323,7 +335,8 @@ class Adapting:
             adapter = yield from self._finish(run, cancel, *product)
             yield Learned(adapter)
         except Cancelled:
-            self.rows.set_training(run.owner, run.id, "cancelled", INTERRUPTED)
+            if self.rows.training(run.owner, run.id).state != "cancelled":  # by `stop`, which says so
+                self.rows.set_training(run.owner, run.id, "cancelled", INTERRUPTED)
         except StudioError as failure:
             self.rows.set_training(run.owner, run.id, "failed", str(failure))
             raise
