@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,22 +13,25 @@ import pytest
 from PIL import Image
 
 from vlm_studio.core.adapters import Adapter, AdapterFacts, Interval, TrainPoint, TrainSettings, Verdict
+from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
-from vlm_studio.core.errors import InvalidRequest, NotFound
+from vlm_studio.core.errors import GenerationFailed, InvalidRequest, NotFound
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.adapt import Judging
 from vlm_studio.ui.app import build_app
 from vlm_studio.ui.tabs import adapt_handlers as on
-from vlm_studio.ui.tabs import compare_handlers
+from vlm_studio.ui.tabs import compare_handlers, transcribe_handlers
 from vlm_studio.ui.tabs.adapt_handlers import View
 from vlm_studio.views.adapt import adapter_list_html, training_html
 
 NAMES = (
-    "training chosen advice lines next train controls pause go_on stop status curve verdict adapters card "
-    "card_verdict use stop_using new_name notes"
+    "training chosen advice lines next train controls pause go_on stop discard status curve verdict adapters card "
+    "card_verdict use stop_using compare new_name notes delete delete_now keep_it"
 ).split()
 EVIL = "<img src=x onerror=alert(1)>"
+LINE_INDEX = 7
+"""Where `transcribe_render.render` says which line is chosen."""
 REQUEST: Any = SimpleNamespace(username=None, cookies={})
 VERDICT = Verdict(True, "Better.", 20, 2, 0.2, 0.1, 0.5, 0.4, Interval(-0.1, -0.2, -0.01), 0.1, 0.1)
 
@@ -89,7 +94,12 @@ def test_a_line_to_correct_opens_its_session(studio: Studio) -> None:
     corrected(studio, 200, 0, keep=2)
     line = studio.adapting.next_lines(OWNER)[0].line
     event: Any = SimpleNamespace(line=f"{line.session_id}/{line.line_id}")
-    assert on.open_line(studio, REQUEST, event) == f"transcribe/{line.session_id}"
+    opened = on.open_line(studio, REQUEST, event)
+    assert opened.startswith(f"transcribe/{line.session_id}/{line.line_id}/")
+    assert on.open_line(studio, REQUEST, event) != opened  # or choosing it again would open nothing
+    *_, found = transcribe_handlers.open_session(studio, opened, REQUEST)
+    lines = studio.transcriptions.lines(OWNER, studio.transcriptions.pages(OWNER, line.session_id)[0].id)
+    assert lines[found[LINE_INDEX]].id == line.line_id
 
 
 def test_adapters_are_chosen_used_renamed_and_deleted(studio: Studio) -> None:
@@ -115,13 +125,58 @@ def test_an_adapter_of_other_weights_is_not_said_to_be_in_use(studio: Studio) ->
     assert "made for other weights, not used" in html
 
 
+def test_what_the_reader_would_refuse_is_not_offered(studio: Studio) -> None:
+    refused = adapter(studio, replace(VERDICT, passed=False, why="No better."))
+    facts = replace(refused.facts, base_sha256="of other weights")
+    other = studio.adapter_store.add(OWNER, "Old", facts, {}, b"old weights", "trained", VERDICT)
+    large = replace(refused.facts, kind="engine", base="idefics2-8b")
+    hub = studio.adapter_store.add(OWNER, "Large", large, {}, b"large weights", "trained", None)
+
+    def card(one: Adapter) -> dict[str, Any]:
+        return shown(on.render(studio, OWNER, View(chosen=one.id)))
+
+    assert not card(refused)["use"]["visible"]
+    assert card(refused)["compare"]["visible"]
+    for one, told in ((other, "other weights"), (hub, "learned by idefics2-8b")):
+        assert not card(one)["use"]["visible"]
+        assert not card(one)["compare"]["visible"]
+        assert told in card(one)["card_verdict"]
+    assert "for idefics2-8b" in card(hub)["adapters"]
+    assert card(adapter(studio))["use"]["visible"]
+
+
+def test_a_training_that_failed_offers_to_go_on_while_somebody_looks_on(studio: Studio) -> None:
+    run = studio.adapter_store.add_training(OWNER, "Ann", TrainSettings(), 9, 9, 1)
+
+    watched = threading.Event()
+
+    def fails(cancel: CancelToken) -> Iterator[object]:
+        assert watched.wait(5)
+        studio.adapter_store.set_training(OWNER, run.id, "failed", "The training ended by itself.")
+        raise GenerationFailed("The training ended by itself.")
+        yield
+
+    studio.adapting.live.start(run.id, OWNER, fails)
+    looking = on._follow(studio, OWNER, View(run.id))
+    next(looking)
+    watched.set()
+    *_, last = looking
+    found = shown(last)
+    assert "Ann: The training ended by itself." in found["status"]["value"]
+    assert found["go_on"]["visible"]
+    assert not found["stop"]["visible"]
+    found = shown(on.discard(studio, run.id, "", REQUEST))
+    assert not found["controls"]["visible"]
+    assert not found["status"]["visible"]
+
+
 def test_another_ones_adapter_and_training_are_not_there(studio: Studio) -> None:
     theirs = adapter(studio, owner="user:eve")
     run = studio.adapter_store.add_training("user:eve", "x", TrainSettings(), 9, 9, 1)
     for act in (on.use, on.delete, on.export):
         with pytest.raises(NotFound):
             act(studio, *([""] if act is not on.export else []), theirs.id, REQUEST)
-    for act in (on.pause, on.stop):
+    for act in (on.pause, on.stop, on.discard):
         with pytest.raises(NotFound):
             act(studio, run.id, "", REQUEST)
     with pytest.raises(NotFound):
@@ -153,11 +208,15 @@ def test_an_adapter_goes_to_the_tab_that_compares_each_time_it_is_asked(studio: 
 
 def test_a_training_tells_how_long_it_takes_and_what_it_is_judged_on(studio: Studio) -> None:
     steps = [TrainPoint("train", n, 40, 30.0 * n, 0.5, 0.1) for n in (10, 20)]
-    assert "about 10 min left" in on._progress(steps)
-    assert "left" not in on._progress(steps[:1])
-    assert "left" not in on._progress(steps, paused=True)
+    run = studio.adapter_store.add_training(OWNER, EVIL, TrainSettings(), 9, 9, 1)
+    assert "about 10 min left" in on._progress(run, steps)
+    assert EVIL not in on._progress(run, steps)
+    assert "left" not in on._progress(run, steps[:1])
+    paused = on._progress(replace(run, state="paused"), steps)
+    assert "paused at step 20 of 40" in paused
+    assert "left" not in paused
     # The clock begins anew after a stop.
-    assert "left" not in on._progress([steps[0], TrainPoint("train", 20, 40, 9.0, 0.5, 0.1)])
+    assert "left" not in on._progress(run, [steps[0], TrainPoint("train", 20, 40, 9.0, 0.5, 0.1)])
     assert "40 steps" in training_html(steps)
     assert "3 of 9" in on._judging(Judging(3, 9))
     corrected(studio, 200, 12)

@@ -37,7 +37,10 @@ class Shared:
     page: gr.Blocks
     tabs: gr.Tabs
     opened: gr.State
-    """``kind/session-id`` that a person asked to open; the tab of that kind listens to its change."""
+    """``kind/session-id``, or with ``/line-id/anything``: what a person asked to open.
+
+    The tab of that kind listens to its change.
+    """
 
 
 def owner_of(settings: Settings, request: gr.Request | None) -> str:

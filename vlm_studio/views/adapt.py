@@ -65,7 +65,9 @@ def time_left(points: Sequence[TrainPoint]) -> str:
     if seconds <= 0:
         # It went on from a checkpoint in between, and its clock began anew.
         return ""
-    return f"about {seconds / 60:.0f} min left" if seconds > 90 else "a minute or so left"
+    if seconds > 90:
+        return f"about {seconds / 60:.0f} min left"
+    return "about a minute left" if seconds > 45 else "less than a minute left"
 
 
 def verdict_html(verdict: Verdict | None) -> str:
@@ -89,6 +91,18 @@ def verdict_html(verdict: Verdict | None) -> str:
     )
 
 
+def adapter_card_html(adapter: Adapter, fits: bool) -> str:
+    """What the gate found, and why the reader cannot wear it where it cannot."""
+    told = ""
+    if adapter.facts.kind != "hand":
+        told = f"It was learned by {adapter.facts.base}, not by the reader of handwriting."
+    elif not fits:
+        told = "It was made for other weights of the reader than are installed now: it can only be exported or deleted. Teach it again."
+    elif adapter.verdict is not None and not adapter.verdict.passed:
+        told = "It can be compared, exported or deleted."
+    return verdict_html(adapter.verdict) + (f'<p class="studio-hint">{escape(told)}</p>' if told else "")
+
+
 def adapter_list_html(adapters: Sequence[tuple[Adapter, bool]], chosen: str) -> str:
     """`adapters` with whether each fits the weights that are installed."""
     if not adapters:
@@ -98,7 +112,9 @@ def adapter_list_html(adapters: Sequence[tuple[Adapter, bool]], chosen: str) -> 
 
 
 def _adapter(adapter: Adapter, fits: bool, chosen: bool) -> str:
-    if not fits:
+    if adapter.facts.kind != "hand":
+        state = f"for {adapter.facts.base}"
+    elif not fits:
         state = "made for other weights, not used" if adapter.active else "made for other weights"
     elif adapter.active:
         state = "in use"
@@ -106,7 +122,7 @@ def _adapter(adapter: Adapter, fits: bool, chosen: bool) -> str:
         state = "not better, not used"
     else:
         state = "imported" if adapter.source == "imported" else ""
-    badge = f'<span class="badge">{state}</span>' if state else ""
+    badge = f'<span class="badge">{escape(state)}</span>' if state else ""
     told = f"{adapter.facts.lines} lines" if adapter.facts.lines else "unknown lines"
     if adapter.verdict is not None:
         told += f" · CER {percent(adapter.verdict.cer_before)} → {percent(adapter.verdict.cer_after)}"

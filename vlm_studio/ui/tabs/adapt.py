@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import gradio as gr
 
@@ -43,6 +45,7 @@ class Panel:
     pause: gr.Button
     go_on: gr.Button
     stop: gr.Button
+    discard: gr.Button
     status: gr.HTML
     curve: gr.HTML
     verdict: gr.HTML
@@ -57,6 +60,8 @@ class Panel:
     keep: gr.Button
     export: gr.Button
     delete: gr.Button
+    delete_now: gr.Button
+    keep_it: gr.Button
     taken_in: gr.File
     download: gr.File
 
@@ -65,8 +70,9 @@ class Panel:
         """What `adapt_handlers.render` fills, in that order."""
         return [
             self.training, self.chosen, self.advice, self.lines, self.next_lines, self.train, self.controls,
-            self.pause, self.go_on, self.stop, self.status, self.curve, self.verdict, self.adapters, self.card,
-            self.card_verdict, self.use, self.stop_using, self.new_name, self.notes,
+            self.pause, self.go_on, self.stop, self.discard, self.status, self.curve, self.verdict, self.adapters,
+            self.card, self.card_verdict, self.use, self.stop_using, self.compare, self.new_name, self.notes,
+            self.delete, self.delete_now, self.keep_it,
         ]  # fmt: skip
 
 
@@ -115,12 +121,13 @@ def _training() -> dict[str, gr.components.Component]:
             pause = gr.Button("Pause", size="sm", min_width=80)
             go_on = gr.Button("Go on", size="sm", variant="primary", min_width=80, elem_id="adapt-go-on")
             stop = gr.Button("Stop", size="sm", variant="stop", min_width=80)
+            discard = gr.Button("Discard", size="sm", min_width=80, elem_id="adapt-discard")
         status = gr.HTML(elem_id="adapt-status", padding=False, visible=False)
         curve = gr.HTML(elem_id="adapt-curve", padding=False, visible=False)
         verdict = gr.HTML(elem_id="adapt-verdict", padding=False, visible=False)
     return {
         "name": name, "steps": steps, "rank": rank, "mix": mix, "train": train, "controls": controls,
-        "pause": pause, "go_on": go_on, "stop": stop, "status": status, "curve": curve, "verdict": verdict,
+        "pause": pause, "go_on": go_on, "stop": stop, "discard": discard, "status": status, "curve": curve, "verdict": verdict,
     }  # fmt: skip
 
 
@@ -141,6 +148,10 @@ def _kept() -> dict[str, gr.components.Component]:
                 keep = gr.Button("Keep name and notes", size="sm", min_width=120)
                 export = gr.Button("Export", size="sm", min_width=70, elem_id="adapt-export")
                 delete = gr.Button("Delete", size="sm", variant="stop", min_width=70)
+                delete_now = gr.Button(
+                    "Delete for good", size="sm", variant="stop", min_width=110, visible=False, elem_id="adapt-delete-now"
+                )  # fmt: skip
+                keep_it = gr.Button("Keep it", size="sm", min_width=70, visible=False)
         with gr.Accordion("Bring in an adapter", open=False):
             taken_in = gr.File(
                 label="Drop an .adapter.zip that was exported here or elsewhere",
@@ -153,12 +164,14 @@ def _kept() -> dict[str, gr.components.Component]:
         "adapters": adapters, "card": card, "card_verdict": card_verdict, "use": use, "stop_using": stop_using,
         "compare": compare,
         "new_name": new_name, "notes": notes, "keep": keep, "export": export, "delete": delete,
+        "delete_now": delete_now, "keep_it": keep_it,
         "taken_in": taken_in, "download": download,
     }  # fmt: skip
 
 
 def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     view = [panel.training, panel.chosen]
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": API_HIDDEN}
 
     def does(
         trigger: Callable[..., object], fn: Callable[..., object], *inputs: gr.components.Component
@@ -182,24 +195,29 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     does(panel.use.click, on.use)
     does(panel.stop_using.click, on.stop_using)
     does(panel.keep.click, on.rename, panel.new_name, panel.notes)
-    does(panel.delete.click, on.delete)
-    does(panel.taken_in.upload, on.take_in, panel.taken_in)
-    panel.next_lines.select(
-        guarded(on.open_line, studio), None, shared.opened, show_progress="hidden", api_visibility=API_HIDDEN
+    does(panel.discard.click, on.discard)
+    does(panel.delete_now.click, on.delete).then(_no_file, None, panel.download, **quick)
+    does(panel.taken_in.upload, on.take_in, panel.taken_in).then(
+        # Or the next file could only be dropped after this one was taken away.
+        lambda: None, None, panel.taken_in, **quick,
+    )  # fmt: skip
+    panel.delete.click(partial(_asked, True), None, [panel.delete, panel.delete_now, panel.keep_it], **quick)
+    panel.keep_it.click(
+        partial(_asked, False), None, [panel.delete, panel.delete_now, panel.keep_it], **quick
     )
-    panel.compare.click(
-        guarded(on.compare, studio),
-        panel.chosen,
-        shared.opened,
-        show_progress="hidden",
-        api_visibility=API_HIDDEN,
-    )
-    panel.export.click(
-        guarded(on.export, studio),
-        panel.chosen,
-        panel.download,
-        show_progress="hidden",
-        api_visibility=API_HIDDEN,
-    )
+    panel.adapters.select(_no_file, None, panel.download, **quick)
+    panel.next_lines.select(guarded(on.open_line, studio), None, shared.opened, **quick)
+    panel.compare.click(guarded(on.compare, studio), panel.chosen, shared.opened, **quick)
+    panel.export.click(guarded(on.export, studio), panel.chosen, panel.download, **quick)
     gr.api(guarded(on.api_adapters, studio), api_name="adapters")
     gr.api(guarded(on.api_train, studio), api_name="train", concurrency_id=ENGINE_QUEUE)
+
+
+def _no_file() -> Any:
+    """A file that was exported of one adapter is not offered beside another."""
+    return gr.update(value=None, visible=False)
+
+
+def _asked(sure: bool) -> list[Any]:
+    """delete, delete_now, keep_it: what is deleted for good is asked for twice."""
+    return [gr.update(visible=not sure), gr.update(visible=sure), gr.update(visible=sure)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vlm_studio.ui.shared import COMPARE_WITH, owner_of
 from vlm_studio.ui.tabs.sessions_handlers import download_folder
 from vlm_studio.views.adapt import (
     StripRow,
+    adapter_card_html,
     adapter_list_html,
     percent,
     strip_list_html,
@@ -36,7 +38,7 @@ DEFAULTS = TrainSettings()
 REFRESH_SECONDS = 1.0
 SHOWN_LINES = 80
 STRIP_PIXELS = 520
-OUTPUTS = 20
+OUTPUTS = 25
 NO_LINES = "Nothing yet. Put a line right in Transcribe and it appears here."
 NO_NEXT = "Nothing to correct. Read some pages in Transcribe first."
 ALL_RIGHT = "You have put right every line that was read. Read another page in Transcribe to go on."
@@ -58,9 +60,11 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
     runs = studio.adapting.trainings(owner)
     run = next((r for r in runs if r.id == view.training), runs[0] if runs else None)
     adapters = [(a, studio.adapters.fits(a)) for a in studio.adapters.list(owner)]
-    chosen = next((a for a, _ in adapters if a.id == view.chosen), None)
+    chosen, fits = next(((a, fits) for a, fits in adapters if a.id == view.chosen), (None, False))
     told = studio.adapting.advice(owner)
     busy = run is not None and run.state in {"running", "paused"}
+    judging = run is not None and studio.adapting.judging(owner, run.id)
+    halted = run is not None and run.state in {"cancelled", "failed"}
     return [
         run.id if run else "",
         chosen.id if chosen else "",
@@ -68,15 +72,16 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
         gr.skip() if view.same_lines else _lines(studio, owner),
         gr.skip() if view.same_lines else _next(studio, owner),
         gr.update(interactive=told.ready and not busy),
-        gr.update(visible=run is not None and run.state in {"running", "paused", "cancelled", "failed"}),
-        gr.update(visible=run is not None and run.state == "running"),
+        gr.update(visible=busy or halted),
+        gr.update(visible=run is not None and run.state == "running" and not judging),
         gr.update(visible=run is not None and run.state in {"paused", "cancelled", "failed"}),
         gr.update(visible=busy),
+        gr.update(visible=halted),
         *map(_shown, (view.status or _run_status(studio, owner, run), _curve(studio, owner, run))),
         # The card of the chosen adapter says it, too.
         _shown("" if run and chosen and run.adapter_id == chosen.id else _run_verdict(studio, owner, run)),
         adapter_list_html(adapters, chosen.id if chosen else ""),
-        *_card(chosen),
+        *_card(chosen, fits),
     ]
 
 
@@ -93,17 +98,24 @@ def _shown(html: str) -> Any:
     return gr.update(value=html, visible=bool(html))
 
 
-def _card(chosen: Adapter | None) -> list[Any]:
-    """card, card_verdict, use, stop_using, new_name, notes."""
+def _card(chosen: Adapter | None, fits: bool) -> list[Any]:
+    """card, card_verdict, use, stop_using, compare, new_name, notes, delete, delete_now, keep_it.
+
+    What the reader would refuse is not offered; `card_verdict` says why.
+    """
+    unasked = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
     if chosen is None:
-        return [gr.update(visible=False), "", gr.update(), gr.update(), "", ""]
+        return [gr.update(visible=False), "", *[gr.update()] * 3, "", "", *unasked]
+    refused = chosen.verdict is not None and not chosen.verdict.passed
     return [
         gr.update(visible=True),
-        verdict_html(chosen.verdict),
-        gr.update(visible=not chosen.active),
+        adapter_card_html(chosen, fits),
+        gr.update(visible=fits and not refused and not chosen.active),
         gr.update(visible=chosen.active),
+        gr.update(visible=fits),
         chosen.name,
         chosen.notes,
+        *unasked,
     ]
 
 
@@ -153,24 +165,29 @@ def _run_status(studio: Studio, owner: str, run: TrainingRun | None) -> str:
     if run is None:
         return ""
     if run.state in {"running", "paused"}:
-        return _progress(studio.adapting.points(owner, run.id), run.state == "paused")
-    return status_html(run.message, None, problem=run.state == "failed") if run.state != "done" else ""
+        if studio.adapting.judging(owner, run.id):
+            return _judging(Judging())
+        return _progress(run, studio.adapting.points(owner, run.id))
+    if run.state == "done":
+        return ""
+    return status_html(f"{run.name}: {run.message}", None, problem=run.state == "failed")
 
 
-def _progress(points: Sequence[TrainPoint], paused: bool = False) -> str:
+def _progress(run: TrainingRun, points: Sequence[TrainPoint]) -> str:
+    """Of the training that is under way; its name tells it from what is typed above it by now."""
+    paused = run.state == "paused"
     if not points:
-        return status_html("Starting ...", 0.0)
+        return status_html(f"{run.name}: starting ...", 0.0)
     point = points[-1]
     share = point.step / max(1, point.total)
     if point.phase == "prepare":
-        return status_html(f"Preparing line {point.step} of {point.total}", 0.25 * share)
-    told = f"Step {point.step} of {point.total}"
+        told = f"{run.name}: preparing line {point.step} of {point.total}"
+        return status_html(f"{told}, paused" if paused else told, 0.25 * share)
+    told = f"{run.name}: {'paused at ' if paused else ''}step {point.step} of {point.total}"
     if point.cer is not None:
-        told += f": {percent(point.cer)} letter errors on your held-out lines"
+        told += f", {percent(point.cer)} letter errors on your held-out lines"
     left = "" if paused else time_left(points)
-    return status_html(
-        ("Paused. " if paused else "") + told + (f", {left}" if left else ""), 0.25 + 0.75 * share
-    )
+    return status_html(told + (f", {left}" if left else ""), 0.25 + 0.75 * share)
 
 
 def _judging(event: Judging) -> str:
@@ -234,21 +251,20 @@ def go_on(studio: Studio, training: str, chosen: str, request: gr.Request) -> It
 
 
 def _follow(studio: Studio, owner: str, view: View) -> Iterator[list[Any]]:
-    """Live until it is over, paused or stopped; the training goes on whoever leaves."""
-    yield render(studio, owner, replace(view, status=status_html("Starting ...", 0.0), same_lines=True))
+    """Live until it is over, paused or stopped; the training goes on whoever leaves.
+
+    One that fails has said so on its record, which is shown with the button that goes on with it.
+    """
+    yield render(studio, owner, replace(view, same_lines=True))
     live = studio.adapting.watching(owner, view.training)
     shown = 0.0
-    if live is not None:
-        for event in live.follow():
+    with suppress(StudioError):
+        for event in live.follow() if live is not None else ():
             if isinstance(event, Learned):
                 view = replace(view, chosen=event.adapter.id)
             elif time.monotonic() - shown > REFRESH_SECONDS:
                 shown = time.monotonic()
-                told = (
-                    _judging(event)
-                    if isinstance(event, Judging)
-                    else _progress(studio.adapting.points(owner, view.training))
-                )
+                told = _judging(event) if isinstance(event, Judging) else ""
                 yield render(studio, owner, replace(view, status=told, same_lines=True))
     yield render(studio, owner, view)
 
@@ -282,10 +298,10 @@ def toggle_line(
 
 
 def open_line(studio: Studio, request: gr.Request, event: gr.EventData) -> str:
-    """``transcribe/session``, for the tab that shows it."""
-    session_id = str(event.line).partition("/")[0]
+    """``transcribe/session/line/anything``, for the tab that shows it, however often."""
+    session_id, _, line_id = str(event.line).partition("/")
     session = studio.session_store.get(owner_of(studio.settings, request), session_id)
-    return f"{session.kind}/{session.id}"
+    return f"{session.kind}/{session.id}/{line_id}/{new_id()}"
 
 
 def choose(studio: Studio, training: str, chosen: str, request: gr.Request, event: gr.EventData) -> list[Any]:
@@ -307,6 +323,10 @@ def rename(
 ) -> list[Any]:
     view = View(training, chosen)
     return _done(studio, request, view, studio.adapters.rename, chosen, name, notes or "")
+
+
+def discard(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    return _done(studio, request, View(training, chosen), studio.adapting.discard, training)
 
 
 def delete(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:

@@ -133,10 +133,10 @@ def _watch(studio: Studio, owner: str, session_id: str, run: LiveRun[object]) ->
 
 
 def open_session(studio: Studio, opened: str, request: gr.Request) -> Iterator[list[Any]]:
-    """A session was chosen elsewhere in the app."""
-    kind, _, session_id = opened.partition("/")
+    """A session was chosen elsewhere in the app, or a line of one."""
+    kind, session_id, line_id = [*opened.split("/"), "", ""][:3]
     if kind == "transcribe" and session_id:
-        yield from _open(studio, owner_of(studio.settings, request), session_id.split("/")[0])
+        yield from _open(studio, owner_of(studio.settings, request), session_id, line_id)
 
 
 def open_from_address(studio: Studio, request: gr.Request) -> Iterator[list[Any]]:
@@ -150,7 +150,7 @@ def open_from_address(studio: Studio, request: gr.Request) -> Iterator[list[Any]
             yield nothing()
 
 
-def _open(studio: Studio, owner: str, session_id: str) -> Iterator[list[Any]]:
+def _open(studio: Studio, owner: str, session_id: str, line_id: str = "") -> Iterator[list[Any]]:
     run = studio.transcriptions.running(owner, session_id)
     if run is not None:
         yield from _watch(studio, owner, session_id, run)
@@ -165,7 +165,17 @@ def _open(studio: Studio, owner: str, session_id: str) -> Iterator[list[Any]]:
         run = studio.transcriptions.start(owner, session_id, "auto")
         yield from _watch(studio, owner, session_id, run)
         return
-    yield render(studio, owner, View(session_id))
+    yield render(studio, owner, View(session_id, *_place(studio, owner, session_id, line_id)))
+
+
+def _place(studio: Studio, owner: str, session_id: str, line_id: str) -> tuple[int, int]:
+    """(page, line) of a line; the first page and no line where there is no such line."""
+    if line_id:
+        for number, page in enumerate(studio.transcriptions.pages(owner, session_id)):
+            for place, line in enumerate(studio.transcriptions.lines(owner, page.id)):
+                if line.id == line_id:
+                    return number, place
+    return 0, -1
 
 
 def stop(studio: Studio, session_id: str, request: gr.Request) -> None:
