@@ -261,7 +261,10 @@ def test_lessons_are_read_from_the_shipped_curves() -> None:
         {"step": 5, "loss": 2.0, "parameters": 9},
         {"step": 10, "cer": {"en": 0.2, "fr": 0.4}, "parameters": 9},
     ]
-    (lesson,) = lessons({"stages": {"reading": rows, "tower": []}}, {"reading": {"q": 0.1}})
+    measured = {"reading": {"en": {"cer": 0.1, "wer": 0.3}, "other": {"cer": 0.9}}, "frozen": {}}
+    curves = {"stages": {"reading": rows, "tower": []}, "evaluation": measured}
+    (lesson,) = lessons(curves, {"reading": {"q": 0.1}})
+    assert lesson.shipped == {"en": 0.1}
     assert (lesson.name, lesson.parameters, lesson.last) == ("reading", 9, {"en": 0.2, "fr": 0.4})
     assert [p.loss for p in lesson.points] == [2.0, None]
     assert lesson.points[1].cer == pytest.approx(0.3)
@@ -279,6 +282,9 @@ def test_what_holds_is_said_from_the_figures(reading: float, frozen: float, told
     sentence = what_holds(lessons({"stages": stages}, {}))
     assert told in sentence
     assert "10 times" in sentence
+    assert "above 100%" not in sentence
+    stages["frozen"][0]["cer"] = {"en": 3.6}
+    assert "above 100%" in what_holds(lessons({"stages": stages}, {}))
     assert "not said" in what_holds(())
 
 

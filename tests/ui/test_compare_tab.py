@@ -17,6 +17,7 @@ from safetensors.torch import save
 from tests.ui.test_adapt_tab import EVIL, REQUEST, corrected
 from vlm_studio import cli_compare
 from vlm_studio.core.adapters import AdapterFacts
+from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.comparison import (
     Comparison,
     Confusion,
@@ -31,7 +32,7 @@ from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.studio import Studio
-from vlm_studio.tasks.compare import reading_ask
+from vlm_studio.tasks.compare import Comparing, reading_ask
 from vlm_studio.tasks.compare_input import piece
 from vlm_studio.ui.shared import COMPARE_WITH
 from vlm_studio.ui.tabs import compare_handlers as on
@@ -75,10 +76,11 @@ def test_what_is_compared_is_kept_listed_opened_and_exported(studio: Studio, tmp
     first = corrected(studio, 200, 1, text="dear sister")[0]
     ann = hand(studio, EVIL)
     asked = ("", "0", "", "", "base", ann, 100.0, REQUEST)
-    *_, (html, session, kept) = on.compare(studio, None, first, *asked)
+    begun, (html, session, kept, stop) = on.compare(studio, None, first, *asked)
+    assert begun[3]["visible"] and not stop["visible"]
     assert EVIL not in html and "dear sister" in html
     assert not kept["visible"]
-    *_, (_, again, kept) = on.compare_all(studio, None, None, session, *asked[1:])
+    *_, (_, again, kept, _) = on.compare_all(studio, None, None, session, *asked[1:])
     assert again == session
     assert len(kept["choices"]) == 2 and kept["visible"]
     opened = on.open_session(studio, f"compare/{session}", "base", "reading", REQUEST)
@@ -119,6 +121,26 @@ def test_kept_comparisons_travel_in_an_export_and_a_false_one_is_refused(
     assert studio.sessions.list("user:ann").total == before
 
 
+def test_what_fails_or_is_stopped_says_so_where_the_result_would_stand(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("", "0", "", "", "base", hand(studio), 100.0, REQUEST)
+    _, (told, *_, stop) = on.compare(studio, None, None, *asked)
+    assert "nothing to compare on" in told and not stop["visible"]
+    first = corrected(studio, 200, 1, text="dear sister")[0]
+    running = on.compare(studio, None, first, *asked)
+    next(running)
+    monkeypatch.setattr(Comparing, "begin", stopped)
+    (told, *_, stop) = next(running)
+    assert "Stopped." in told and not stop["visible"]
+
+
+def stopped(self: Comparing, owner: str) -> CancelToken:
+    token = CancelToken()
+    token.cancel()
+    return token
+
+
 def test_adapters_of_others_are_no_choice_and_one_that_is_gone_gives_way(studio: Studio) -> None:
     mine, theirs = hand(studio), hand(studio, owner="user:eve")
     update = on.tab_chosen(studio, "base", mine, REQUEST, CLICK)
@@ -127,8 +149,8 @@ def test_adapters_of_others_are_no_choice_and_one_that_is_gone_gives_way(studio:
     assert update[2]["value"] == mine
     studio.adapters.delete(OWNER, mine)
     assert on.tab_chosen(studio, "base", mine, REQUEST, CLICK)[2]["value"] == "reading"
-    with pytest.raises(InvalidRequest):
-        next(on.compare(studio, None, None, "", "0", "", "", "base", theirs, 100, REQUEST))
+    *_, (told, *_) = on.compare(studio, None, None, "", "0", "", "", "base", theirs, 100, REQUEST)
+    assert "There is no adapter" in told
     with pytest.raises(NotFound):
         on.open_session(studio, f"{COMPARE_WITH}{theirs}", "base", "reading", REQUEST)
 

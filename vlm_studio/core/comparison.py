@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vlm_studio.core.conversation import Variant
@@ -141,3 +141,5 @@ class Lesson:
     """Relative change of each layer, where it was measured."""
     last: Mapping[str, float]
     """Error rates of the held-out sets at its end."""
+    shipped: Mapping[str, float] = field(default_factory=dict)
+    """The same of the adapter as it ships: tower and connector may have been trained on since."""

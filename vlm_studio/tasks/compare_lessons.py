@@ -30,7 +30,9 @@ def lessons(curves: Mapping[str, Any], changes: Mapping[str, Mapping[str, float]
             (row["cer"] for row in reversed(rows) if isinstance(row.get("cer"), dict)), {}
         )
         parameters = max((int(row.get("parameters", 0)) for row in rows), default=0)
-        found.append(Lesson(name, parameters, points, changes.get(name, {}), last))
+        measured = curves.get("evaluation", {}).get(name, {})
+        shipped = {kind: measured[kind]["cer"] for kind in last if "cer" in measured.get(kind, {})}
+        found.append(Lesson(name, parameters, points, changes.get(name, {}), last, shipped))
     return tuple(found)
 
 
@@ -74,9 +76,15 @@ def what_holds(found: Sequence[Lesson]) -> str:
         told = f"Here it does not hold: the frozen twin ends with {frozen:.1%} letter errors, LoRA with {reading:.1%}"
     else:
         told = f"Here the two end about equal: {reading:.1%} letter errors with LoRA, {frozen:.1%} frozen"
+    above = max(reading, frozen) > 1
     return (
         f"{told}, {training}, with {more:.0f} times as many trainable parameters. It is another task "
         "(one line of writing), another size and one run each, so it repeats the question of the paper, not its result."
+        + (
+            " A rate above 100% is of a side that writes on and on: more wrong letters than there are to read."
+            if above
+            else ""
+        )
     )
 
 

@@ -89,12 +89,17 @@ def words_html(words: Sequence[WordChance], left: str, right: str) -> str:
 def lines_html(found: LinesComparison, pictures: Sequence[str]) -> str:
     """Every line both ways, with its picture, and the confusions where a reference was given."""
     rows = "".join(
-        f"<tr><td>{_picture(pictures, number)}</td><td>{escape(pair.left)}</td><td>{escape(pair.right)}</td></tr>"
+        f"<tr><td>{_picture(pictures, number)}</td><td>{_said(pair.left)}</td><td>{_said(pair.right)}</td></tr>"
         for number, pair in enumerate(found.lines)
     )
     heads = "".join(f"<th>{escape(side.label)}{_rate(side)}</th>" for side in (found.left, found.right))
     table = f'<table class="compare-table lines"><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
     return table + confusions_html(found.confusions, found.left.label, found.right.label, pictures)
+
+
+def _said(text: str) -> str:
+    """What a side wrote of a line; one that writes on and on takes no more room than the other."""
+    return f'<div class="said">{escape(text)}</div>'
 
 
 def _rate(side: Side) -> str:
@@ -150,20 +155,21 @@ def lessons_html(lessons: Sequence[Lesson], total_parameters: int) -> str:
         )
         for x in lessons
     ]
+    cut = ", cut at 100%" if any((p.cer or 0.0) > 1 for x in lessons for p in x.points) else ""
     loss = [
         Series(titles.get(x.name, x.name), [(float(p.step), p.loss) for p in x.points if p.loss is not None])
         for x in lessons
     ]
     rows = "".join(
         f"<tr><th>{escape(titles.get(x.name, x.name))}</th><td>{x.parameters / 1e6:.2f}M"
-        f"{_share(x.parameters, total_parameters)}</td><td>{_last(x.last)}</td></tr>"
+        f"{_share(x.parameters, total_parameters)}</td><td>{_last(x.last)}</td><td>{_last(x.shipped)}</td></tr>"
         for x in lessons
     )
     return (
-        f'<table class="compare-table"><thead><tr><th>nano</th><th>trainable</th><th>letter errors at the end</th></tr>'
+        f'<table class="compare-table"><thead><tr><th>nano</th><th>trainable</th><th>letter errors at the end</th><th>as it ships</th></tr>'
         f"</thead><tbody>{rows}</tbody></table>"
         + '<div class="curve-pair">'
-        + curves_svg(cer, "Letter errors on held-out lines over the steps", lambda v: f"{100 * v:.0f}%")
+        + curves_svg(cer, f"Letter errors on held-out lines over the steps{cut}", lambda v: f"{100 * v:.0f}%")
         + curves_svg(loss, "Training loss over the steps", lambda v: f"{v:.1f}")
         + "</div>"
         + "".join(change_html(x.change, titles.get(x.name, x.name)) for x in lessons if x.change)
@@ -191,7 +197,9 @@ def change_html(change: Mapping[str, float], title: str) -> str:
         for told, part in (("Connector", connector), ("Language model", layers))
         if part
     )
-    return f"<h4>How far each layer moved: {escape(title)}</h4>{lists}" if lists else ""
+    missing = "What it learned of the connector is not shipped: that was of an earlier one."
+    note = "" if connector else f'<p class="studio-hint">{missing}</p>'
+    return f"<h4>How far each layer moved: {escape(title)}</h4>{lists}{note}" if lists else ""
 
 
 def _bars(change: Mapping[str, float]) -> str:

@@ -26,6 +26,16 @@ element.addEventListener('keydown', (event) => {
     : event.key === 'ArrowUp' ? here.previousElementSibling : null;
   if (next) { event.preventDefault(); next.focus(); }
 });
+// A list that is drawn anew stays where it was scrolled to.
+let scrolled = 0;
+element.addEventListener('scroll', (event) => { scrolled = event.target.scrollTop; }, true);
+watch('value', () => {
+  const kept = scrolled;
+  requestAnimationFrame(() => {
+    const list = element.querySelector('.strip-list');
+    if (list) list.scrollTop = kept;
+  });
+});
 """
 
 

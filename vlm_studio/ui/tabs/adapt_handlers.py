@@ -169,7 +169,7 @@ def _run_status(studio: Studio, owner: str, run: TrainingRun | None) -> str:
             return _judging(Judging())
         return _progress(run, studio.adapting.points(owner, run.id))
     if run.state == "done":
-        return ""
+        return status_html(f"Last training: {run.name}, {run.lines} lines.", None) if run.adapter_id else ""
     return status_html(f"{run.name}: {run.message}", None, problem=run.state == "failed")
 
 

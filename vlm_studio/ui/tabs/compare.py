@@ -44,8 +44,8 @@ class Panel:
 
     @property
     def shown(self) -> list[gr.components.Component]:
-        """A result, where it is kept, and what else was compared on the same picture."""
-        return [self.result, self.session, self.kept]
+        """A result, where it is kept, what else was compared on the same picture, and whether one is on its way."""
+        return [self.result, self.session, self.kept, self.stop]
 
 
 def build(shared: Shared) -> Panel:
@@ -62,8 +62,9 @@ def build(shared: Shared) -> Panel:
                 buttons=[], elem_id="compare-picture",
             )  # fmt: skip
             corrected = gr.Dropdown(
-                [], value=None, label="or a line that you put right", elem_id="compare-corrected"
-            )
+                [], value=None, label="or a line that you put right", elem_id="compare-corrected",
+                info="What you correct in Transcribe is listed here",
+            )  # fmt: skip
             strips = gr.HTML(js_on_load=STRIPS_JS, elem_id="compare-strips", padding=False, visible=False)
             with gr.Row():
                 choices = on.labelled(studio.comparing.choices(""))
@@ -90,13 +91,13 @@ def build(shared: Shared) -> Panel:
             )
             with gr.Accordion("Ask something else", open=False):
                 prompt = gr.Textbox(label="Prompt", placeholder="Read the line.", max_lines=2)
+        with gr.Column(scale=7, min_width=320):
             with gr.Row():
                 compare = gr.Button(
                     "Compare this line", variant="primary", min_width=140, elem_id="compare-run"
                 )
                 every = gr.Button("Compare all lines", min_width=140, elem_id="compare-all")
-                stop = gr.Button("Stop", variant="stop", min_width=70, scale=0)
-        with gr.Column(scale=7, min_width=320):
+                stop = gr.Button("Stop", variant="stop", min_width=70, scale=0, visible=False)
             kept = gr.Dropdown(
                 [], value=None, label="Compared on this picture", visible=False, elem_id="compare-kept"
             )

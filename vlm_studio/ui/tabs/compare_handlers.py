@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from vlm_studio.core.comparison import Comparison, KeptComparison, LinesComparison
 from vlm_studio.core.comparison_json import comparison_value
-from vlm_studio.core.errors import InvalidRequest
+from vlm_studio.core.errors import Cancelled, InvalidRequest, StudioError
 from vlm_studio.core.sessions import TrainingLine
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.compare import BASE, MOST_LINES, Choice, reading_ask
@@ -22,6 +23,8 @@ from vlm_studio.views.adapt import StripRow, strip_list_html
 from vlm_studio.views.compare import comparison_html, lessons_html, lines_html, paper_html
 from vlm_studio.views.picture_buttons import thumbnail_uri
 from vlm_studio.views.transcript import status_html
+
+log = logging.getLogger(__name__)
 
 TAB = "Frozen vs LoRA"
 KIND = "compare"
@@ -34,7 +37,10 @@ LABELS = {
     "reading": "reading (LoRA)",
     "frozen": "frozen (connector)",
 }
-NOTHING_YET = '<p class="studio-empty">Give a picture of a line, choose two sides, and compare.</p>'
+NOTHING_YET = (
+    '<p class="studio-empty">Give a picture of a line, choose two sides, and compare. '
+    "What was compared before is in Sessions.</p>"
+)
 
 
 def labelled(choices: Sequence[Choice]) -> list[tuple[str, str]]:
@@ -152,17 +158,20 @@ def compare(
 ) -> Iterator[list[Any]]:  # fmt: skip
     """The chosen line both ways."""
     owner = owner_of(studio.settings, request)
-    sides = studio.comparing.sides(owner, left, right, strength / 100)
-    yield [status_html("Running both sides ...", 0.1), gr.skip(), gr.skip()]
-    found, known = _given(studio, owner, picture, corrected, session)
-    place = min(int(chosen or 0), len(found) - 1)
-    here = found[place]
-    written = [row for row in (reference or known).splitlines() if row.strip()]
-    wanted = written[place] if len(written) == len(found) else " ".join(written)
-    ask = reading_ask(here.sha256, prompt or "")
-    cancel = studio.comparing.begin(owner)
-    result = studio.comparing.one(ask, {here.sha256: here.image}, sides, wanted, cancel)
-    yield _keep(studio, owner, session, (here,), result)
+
+    def compared() -> list[Any]:
+        cancel = studio.comparing.begin(owner)
+        sides = studio.comparing.sides(owner, left, right, strength / 100)
+        found, known = _given(studio, owner, picture, corrected, session)
+        place = min(int(chosen or 0), len(found) - 1)
+        here = found[place]
+        written = [row for row in (reference or known).splitlines() if row.strip()]
+        wanted = written[place] if len(written) == len(found) else " ".join(written)
+        ask = reading_ask(here.sha256, prompt or "")
+        result = studio.comparing.one(ask, {here.sha256: here.image}, sides, wanted, cancel)
+        return _keep(studio, owner, session, (here,), result)
+
+    yield from _run("Running both sides ...", compared)
 
 
 def compare_all(
@@ -171,19 +180,35 @@ def compare_all(
 ) -> Iterator[list[Any]]:  # fmt: skip
     """Every line both ways, with the letters that are mixed up where a reference is given."""
     owner = owner_of(studio.settings, request)
-    sides = studio.comparing.sides(owner, left, right, strength / 100)
-    yield [status_html("Reading every line twice ...", 0.1), gr.skip(), gr.skip()]
-    found, known = _given(studio, owner, picture, corrected, session)
-    written = [row for row in (reference or known).splitlines() if row.strip()]
-    strips = [p.image for p in found]
-    result = studio.comparing.lines(strips, sides, written, studio.comparing.begin(owner))
-    yield _keep(studio, owner, session, found, result)
+
+    def compared() -> list[Any]:
+        cancel = studio.comparing.begin(owner)
+        sides = studio.comparing.sides(owner, left, right, strength / 100)
+        found, known = _given(studio, owner, picture, corrected, session)
+        written = [row for row in (reference or known).splitlines() if row.strip()]
+        result = studio.comparing.lines([p.image for p in found], sides, written, cancel)
+        return _keep(studio, owner, session, found, result)
+
+    yield from _run("Reading every line twice ...", compared)
+
+
+def _run(told: str, compared: Callable[[], list[Any]]) -> Iterator[list[Any]]:
+    """`told`, then what came of it: where a result would stand, a failure says so, and Stop is only there between."""
+    yield [status_html(told, 0.1), gr.skip(), gr.skip(), gr.update(visible=True)]
+    try:
+        yield compared()
+    except Cancelled:
+        yield [status_html("Stopped.", None), gr.skip(), gr.skip(), gr.update(visible=False)]
+    except StudioError as failure:
+        log.info("%s", failure, exc_info=failure)
+        problem = status_html(f"{failure.message} {failure.hint}".strip(), None, problem=True)
+        yield [problem, gr.skip(), gr.skip(), gr.update(visible=False)]
 
 
 def _keep(
     studio: Studio, owner: str, session: str, strips: Sequence[Piece], result: Comparison | LinesComparison
 ) -> list[Any]:
-    """Result, session, the list of what was compared on this picture."""
+    """Result, session, the list of what was compared on this picture, and no Stop."""
     title = f"{result.left.label} / {result.right.label}: {result.right.text}"
     kept = studio.comparisons.keep(owner, session, " ".join(title.split()), strips, result)
     return _shown(studio, owner, kept, [p.image for p in strips])
@@ -198,7 +223,8 @@ def _shown(studio: Studio, owner: str, kept: KeptComparison, strips: Sequence[Im
     )
     note = '<p class="studio-hint">Kept in Sessions.</p>'
     rows = [(_told(one), one.id) for one in studio.comparisons.list(owner, kept.session_id)]
-    return [html + note, kept.session_id, gr.update(choices=rows, value=kept.id, visible=len(rows) > 1)]
+    others = gr.update(choices=rows, value=kept.id, visible=len(rows) > 1)
+    return [html + note, kept.session_id, others, gr.update(visible=False)]
 
 
 def _told(kept: KeptComparison) -> str:
@@ -209,7 +235,7 @@ def _told(kept: KeptComparison) -> str:
 
 def choose_kept(studio: Studio, comparison_id: str | None, request: gr.Request) -> list[Any]:
     if not comparison_id:
-        return [gr.skip()] * 3
+        return [gr.skip()] * 4
     owner = owner_of(studio.settings, request)
     kept = studio.comparisons.get(owner, comparison_id)
     return _shown(studio, owner, kept, studio.comparisons.strips(owner, kept))
@@ -218,21 +244,21 @@ def choose_kept(studio: Studio, comparison_id: str | None, request: gr.Request) 
 def open_session(studio: Studio, opened: str, left: str, right: str, request: gr.Request) -> list[Any]:
     """A comparison was chosen elsewhere in the app, or an adapter to be compared.
 
-    picture, corrected, strips, chosen, reference, left, right, result, session, kept.
+    picture, corrected, strips, chosen, reference, left, right, result, session, kept, stop.
     """
     kind, _, rest = opened.partition("/")
     if kind != KIND or not rest:
-        return [gr.skip()] * 10
+        return [gr.skip()] * 11
     owner = owner_of(studio.settings, request)
     if opened.startswith(COMPARE_WITH):
         wanted = opened.removeprefix(COMPARE_WITH).split("/")[0]
         title = studio.adapter_store.get(owner, wanted).name
         hint = status_html(f"Choose a line or give a picture: {title} is compared with the base.", None)
         sides = _sides(studio, owner, BASE, wanted)
-        return [gr.skip(), _corrected(studio, owner), *[gr.skip()] * 3, *sides, hint, gr.skip(), gr.skip()]
+        return [gr.skip(), _corrected(studio, owner), *[gr.skip()] * 3, *sides, hint, *[gr.skip()] * 3]
     kept = studio.comparisons.list(owner, rest.split("/")[0])
     if not kept:
-        return [gr.skip()] * 10
+        return [gr.skip()] * 11
     newest = kept[0]
     strips = studio.comparisons.strips(owner, newest)
     found = tuple(map(piece, strips))
@@ -255,7 +281,7 @@ def lessons(studio: Studio, measured: bool = False) -> str:
 def measure(studio: Studio) -> Iterator[Any]:
     """How far each layer moved, which needs the model in memory."""
     yield gr.update(value="Measuring ...", interactive=False), gr.skip()
-    yield gr.update(value="Measure how far each layer moved", interactive=True), lessons(studio, True)
+    yield gr.update(visible=False), lessons(studio, True)
 
 
 def api_compare(
