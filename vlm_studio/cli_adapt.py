@@ -1,4 +1,4 @@
-"""``python -m vlm_studio adapt status|next|train|go-on|list|use|rename|export|import|delete``"""
+"""``python -m vlm_studio adapt status|next|lines|leave-out|train|go-on|discard|list|use|rename|export|import|delete``"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_studio.core.adapters import Adapter, TrainingRun, TrainPoint, TrainSettings
+from vlm_studio.core.errors import NotFound, StoreError
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
 from vlm_studio.tasks.adapt import Judging, Learned
@@ -26,6 +27,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions.add_parser("status", help="what there is to learn from, and what to do next")
     coming = actions.add_parser("next", help="lines whose correction would teach most")
     coming.add_argument("--count", type=int, default=12)
+    actions.add_parser("lines", help="what you put right: learned from, kept back to test on, or left out")
+    leaving = actions.add_parser("leave-out", help="learn nothing from a line")
+    leaving.add_argument("id", help="as `adapt lines` names it")
+    leaving.add_argument("--take-in", action="store_true", help="learn from it again")
     training = actions.add_parser("train", help="learn from all corrections; used only if it reads better")
     training.add_argument("--name", default="My hand")
     training.add_argument("--steps", type=int, default=TrainSettings().steps)
@@ -38,6 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     again = actions.add_parser("go-on", help="go on with a training that was stopped or interrupted")
     again.add_argument("id", nargs="?", default="", help="default: the newest")
+    dropping = actions.add_parser("discard", help="forget a training that was stopped or failed")
+    dropping.add_argument("id", nargs="?", default="", help="default: the newest")
     listing = actions.add_parser("list", help="adapters, newest first")
     listing.add_argument("--json", action="store_true", help="for programs")
     using = actions.add_parser("use", help="read with an adapter from now on")
@@ -59,18 +66,37 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace, studio: Studio) -> int:
     """1 where the gate refused what was learned."""
     actions: dict[str, Callable[[argparse.Namespace, Studio], int]] = {
-        "status": _status, "next": _next, "train": _train, "go-on": _go_on, "list": _list, "use": _use,
-        "rename": _rename, "export": _export, "import": _import, "delete": _delete,
+        "status": _status, "next": _next, "lines": _lines, "leave-out": _leave_out, "train": _train,
+        "go-on": _go_on, "discard": _discard, "list": _list, "use": _use, "rename": _rename, "export": _export,
+        "import": _import, "delete": _delete,
     }  # fmt: skip
     return actions[args.action](args, studio)
 
 
 def _status(args: argparse.Namespace, studio: Studio) -> int:
     parts = studio.adapting.split(args.owner)
-    print(f"{len(parts.learn)} lines to learn from, {len(parts.held)} of {parts.held_pages} pages kept back.")
+    pages = "1 page" if parts.held_pages == 1 else f"{parts.held_pages} pages"
+    print(f"{len(parts.learn)} lines to learn from, {len(parts.held)} on {pages} kept back to test on.")
     print(studio.adapting.advice(args.owner).sentence)
     worn = studio.adapter_store.in_use(args.owner)
-    print(f"Reading with {worn.name!r}." if worn else "Reading with the base model.")
+    if worn is not None and not studio.adapters.fits(worn):
+        print(f"Reading with the base model: {worn.name!r} was made for other weights.")
+    else:
+        print(f"Reading with {worn.name!r}." if worn else "Reading with the base model.")
+    return 0
+
+
+def _lines(args: argparse.Namespace, studio: Studio) -> int:
+    held = {line.line_id for line in studio.adapting.split(args.owner).held}
+    for entry in studio.adapting.lines(args.owner):
+        line = entry.line
+        state = "left out" if entry.left_out else "kept back" if line.line_id in held else "learned from"
+        print(f"{line.line_id}  {line.created_at[:10]}  {state:12}  {line.text}")
+    return 0
+
+
+def _leave_out(args: argparse.Namespace, studio: Studio) -> int:
+    studio.adapting.leave_out(args.owner, args.id, not args.take_in)
     return 0
 
 
@@ -88,13 +114,20 @@ def _train(args: argparse.Namespace, studio: Studio) -> int:
 
 
 def _go_on(args: argparse.Namespace, studio: Studio) -> int:
-    runs = [
-        r for r in studio.adapting.trainings(args.owner) if r.id.startswith(args.id) and r.state != "done"
-    ]
-    if not runs:
-        print("There is no training to go on with.", file=sys.stderr)
-        return 1
-    return _watch(args, studio, studio.adapting.go_on(args.owner, runs[0].id))
+    return _watch(args, studio, studio.adapting.go_on(args.owner, _unfinished(args, studio).id))
+
+
+def _discard(args: argparse.Namespace, studio: Studio) -> int:
+    studio.adapting.discard(args.owner, _unfinished(args, studio).id)
+    return 0
+
+
+def _unfinished(args: argparse.Namespace, studio: Studio) -> TrainingRun:
+    """The newest training whose id begins as asked for. Raises NotFound."""
+    for run in studio.adapting.trainings(args.owner):
+        if run.id.startswith(args.id) and run.state != "done":
+            return run
+    raise NotFound("There is no training to go on with.", "Begin one with `adapt train`.")
 
 
 def _watch(args: argparse.Namespace, studio: Studio, run: TrainingRun) -> int:
@@ -129,7 +162,9 @@ def _list(args: argparse.Namespace, studio: Studio) -> int:
     for adapter in adapters:
         verdict = adapter.verdict
         told = f"CER {verdict.cer_before:.1%} -> {verdict.cer_after:.1%}" if verdict else adapter.source
-        marks = " (in use)" * adapter.active + " (refused)" * (verdict is not None and not verdict.passed)
+        fits = studio.adapters.fits(adapter)
+        marks = " (in use)" * (adapter.active and fits) + " (made for other weights)" * (not fits)
+        marks += " (refused)" * (verdict is not None and not verdict.passed)
         print(f"{adapter.id}  {adapter.created_at[:16]}  {adapter.name}  {told}{marks}")
     return 0
 
@@ -146,7 +181,14 @@ def _rename(args: argparse.Namespace, studio: Studio) -> int:
 
 def _export(args: argparse.Namespace, studio: Studio) -> int:
     data, name = studio.adapters.export(args.owner, args.id)
-    (args.out / name).write_bytes(data)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / name).write_bytes(data)
+    except OSError as failure:
+        told = failure.strerror or failure
+        raise StoreError(
+            f"{args.out / name} could not be written: {told}.", "Use another --out."
+        ) from failure
     print(args.out / name)
     return 0
 

@@ -26,7 +26,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("compare", help="one model without and with an adapter, on the same input")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="pictures of lines or pages")
     parser.add_argument(
-        "--left", default=BASE, help="base (default), or an adapter: reading, frozen, or a hand by name or id"
+        "--left",
+        default=BASE,
+        help="base (default), or an adapter: reading, frozen, answering, or a hand by name or id",
     )
     parser.add_argument(
         "--right",
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
     for path in args.files:
         data = read_file(path, limits)
         found += pieces(data, path.name, limits, studio.transcriber.finder, comparing.card)
-    text = args.reference.read_text("utf-8") if args.reference else ""
+    text = read_file(args.reference, limits).decode("utf-8", "replace") if args.reference else ""
     wanted = [row for row in text.splitlines() if row.strip()]
     found = found if args.lines else found[:1]
     result = _compared(studio, sides, found, wanted, args)

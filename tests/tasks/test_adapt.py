@@ -393,6 +393,8 @@ def test_an_adapter_goes_out_and_comes_in_again(ready: Desk) -> None:
         None,
     )
     assert "fewer letter errors" in back.notes
+    assert ready.adapters.take_in(OTHER, data).id == back.id
+    assert ready.adapters.take_in(OWNER, data).id == adapter.id
     ready.adapters.activate(OTHER, back.id)
     assert ready.adapters.reader_name(OTHER, "", "nano") == f"nano+{back.id}"
     ready.adapters.delete(OTHER, back.id)

@@ -120,7 +120,10 @@ class Adapters:
         return out.getvalue(), f"{safe}.adapter.zip"
 
     def take_in(self, owner: str, data: bytes) -> Adapter:
-        """Keep an exported adapter; it is not active. Raises AdapterRejected for whatever is not plainly one."""
+        """Keep an exported adapter; it is not active. Raises AdapterRejected for whatever is not plainly one.
+
+        One whose weights are there already is that one, with its name and its verdict, and is not kept twice.
+        """
         card, config, weights = _unpack(data)
         try:
             facts = AdapterFacts(**card["facts"])
@@ -136,6 +139,10 @@ class Adapters:
             "hand", self.model.name, self.model.sha256, rank if isinstance(rank, int) else 0,
             self.model.parameters(config, weights), lines, str(facts.made_with)[:40],
         )  # fmt: skip
+        digest = hashlib.sha256(weights).hexdigest()
+        kept = next((a for a in self.rows.list(owner) if a.weights_sha256 == digest and self.fits(a)), None)
+        if kept is not None:
+            return kept
         if measured is not None:
             notes = (notes + f"\nMeasured where it was made: {measured.why}").strip()
         return self.rows.add(
