@@ -8,7 +8,7 @@ saw, each with a quirk of its own: another slant and width, and some letters tak
 those are taken that `fast` reads worst. A writer has 21 to 28
 lines, mostly on one page, so unlike in the app the test is by line there, and "about 20" are three quarters of a
 writer's lines: each quarter in turn is kept back, with a training of its own on the others (15 to 21 lines).
-Each training runs as the app runs it, in its own process; readings are the app's own: nano x fast, with word frequencies.
+Each training runs as the app runs it, in its own process; readings are the app's own: nano with other widths and word frequencies.
 One training learns from shuffled texts, which the gate has to refuse. Lines of the general set that are of the writer are
 not read with the writer's adapter.
 
@@ -46,8 +46,8 @@ from vlm_studio.core.adapters import Interval, TrainSettings  # noqa: E402
 from vlm_studio.core.cancel import CancelToken  # noqa: E402
 from vlm_studio.model.characters import fold  # noqa: E402
 from vlm_studio.model.distort import vary  # noqa: E402
+from vlm_studio.reading.ctc_reader import careful  # noqa: E402
 from vlm_studio.reading.fast import FastReader  # noqa: E402
-from vlm_studio.reading.merge import seconded  # noqa: E402
 from vlm_studio.recipe.data import load_copiste  # noqa: E402
 from vlm_studio.recipe.synth import _font, can_write, list_fonts  # noqa: E402
 from vlm_studio.recipe.texts import load_texts  # noqa: E402
@@ -172,7 +172,7 @@ class Bench:
     def __init__(self, threads: int) -> None:
         assets = ROOT / "assets"
         general, words = assets / "general" / "lines.zip", assets / "words" / "words.tsv.gz"
-        self.model = NanoHand(assets / "nano", general, lambda name, rec: seconded(name, rec, words))
+        self.model = NanoHand(assets / "nano", general, lambda name, rec: careful(name, rec, words))
         self.folder = Path(tempfile.mkdtemp(prefix="adapt-hands-"))
         self.trainer = Trainer(self.folder, Sources(assets / "nano", general), threads)
         self.base = self.model.reader(None)

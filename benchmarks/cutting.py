@@ -25,10 +25,7 @@ from vlm_studio.model.characters import prepare_strip
 from vlm_studio.model.language_model import converted
 from vlm_studio.model.line_recogniser import LineRecogniser
 from vlm_studio.model.nano import build
-from vlm_studio.reading.ctc_reader import CtcReader
-from vlm_studio.reading.fast import plain_punctuation, shared_recogniser
-from vlm_studio.reading.lexicon import WordList
-from vlm_studio.reading.merge import Merged
+from vlm_studio.reading.ctc_reader import careful
 from vlm_studio.reading.strips import split_at_gaps
 from vlm_studio.recipe.evaluate import score
 from vlm_studio.recipe.export_tower import Lines, held_out
@@ -44,8 +41,7 @@ Read = Callable[[list[Image.Image]], list[str]]
 
 def reader() -> Read:
     """Pieces to texts by nano as it ships."""
-    both = Merged(Remembered(LineRecogniser(NANO)), Remembered(shared_recogniser()), clean=plain_punctuation)
-    ships = CtcReader("nano", both, words=WordList(WORDS))
+    ships = careful("nano", Remembered(LineRecogniser(NANO)), WORDS)
     return lambda pieces: [found.text for found in ships.read(pieces, CancelToken())]
 
 

@@ -3,9 +3,9 @@
     python benchmarks/readers.py --fonts SET/fonts --texts SET/texts --copiste COPISTE
 
 SET is what `vlm_studio.recipe.collect` gathers. Lines are drawn in font families that training never saw, and taken from
-Copiste's texts that it never saw. Every variant reads the same lines: `fast`, nano's letters alone, with word frequencies, and as
-it ships, together with the recogniser of `fast`. Speed is measured with the readers taking turns; loading in processes of
-their own. Prints a table, writes results/readers.json, fills the table in README.md, and tells nano's card what it measures.
+Copiste's texts that it never saw. Every variant reads the same lines: `fast` and nano at the line's own width and a
+fifth wider, nano without and with word frequencies, and as it ships: lines in doubt at three widths. Speed is measured
+with the readers taking turns; loading in processes of their own. Prints a table, writes results/readers.json, fills the table in README.md, and tells nano's card what it measures.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ from PIL import Image
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.model.line_recogniser import LineRecogniser
-from vlm_studio.reading.ctc_reader import CtcReader, Recogniser
+from vlm_studio.reading.ctc_reader import STRETCHES, CtcReader, Recogniser, careful
 from vlm_studio.reading.fast import FastReader, plain_punctuation, shared_recogniser
 from vlm_studio.reading.lexicon import WordList
-from vlm_studio.reading.merge import Merged, seconded
 from vlm_studio.recipe.evaluate import score
 from vlm_studio.recipe.export_tower import Lines, held_out, write_card
 
@@ -74,13 +73,14 @@ class Remembered:
 
 def variants() -> dict[str, CtcReader]:
     fast, nano = Remembered(shared_recogniser()), Remembered(LineRecogniser(NANO))
-    words = WordList(WORDS)
+    words, wider = WordList(WORDS), STRETCHES[:1]
     return {
-        "fast": CtcReader("fast", fast, plain_punctuation),
-        "nano, letters alone": CtcReader("nano", nano),
-        "nano, word frequencies": CtcReader("nano", nano, words=words),
-        "nano and fast, letters alone": CtcReader("nano", Merged(nano, fast, clean=plain_punctuation)),
-        SHIPPED: CtcReader("nano", Merged(nano, fast, clean=plain_punctuation), words=words),
+        "fast, at the width of the line": CtcReader("fast", fast, plain_punctuation),
+        "fast": CtcReader("fast", fast, plain_punctuation, stretches=wider),
+        "nano, at the width of the line, letters alone": CtcReader("nano", nano),
+        "nano, at the width of the line": CtcReader("nano", nano, words=words),
+        "nano, a fifth wider": CtcReader("nano", nano, words=words, stretches=wider),
+        SHIPPED: careful("nano", nano, WORDS),
     }
 
 
@@ -104,7 +104,7 @@ def accuracy(sets: dict[str, Lines]) -> dict[str, dict[str, dict[str, float]]]:
 
 def speed(lines: Lines, rounds: int) -> dict[str, float]:
     """Lines a second of `fast` and nano, the best of `rounds` in which they take turns."""
-    readers = {"fast": FastReader(), "nano": seconded("nano", LineRecogniser(NANO), WORDS)}
+    readers = {"fast": FastReader(), "nano": careful("nano", LineRecogniser(NANO), WORDS)}
     images = [image for image, _ in lines]
     best = dict.fromkeys(readers, 0.0)
     for reader in readers.values():
@@ -159,12 +159,12 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def tell_card(accuracy: dict[str, dict[str, dict[str, float]]]) -> None:
     """The readers' rates on nano's card; what else the card says stays."""
-    together = {name: rows for name, rows in accuracy.items() if name not in {"fast", SHIPPED}}
+    variants = {name: rows for name, rows in accuracy.items() if name not in {"fast", SHIPPED}}
     write_card(
         NANO / "card.json",
         accuracy[SHIPPED],
         accuracy["fast"],
-        together_with_fast=together,
+        variants=variants,
         measured_by="benchmarks/readers.py",
     )
 

@@ -70,18 +70,18 @@ class Shipped:
         found: dict[str, Callable[[], Reader]] = {"fast": lazily("vlm_studio.reading.fast", "FastReader")}
         if (self.nano / "card.json").exists():
             recogniser = lazily("vlm_studio.model.line_recogniser", "LineRecogniser")
-            found["nano"] = lambda: self._seconded("nano", recogniser(self.nano))
+            found["nano"] = lambda: self._careful("nano", recogniser(self.nano))
         return found
 
-    def _seconded(self, name: str, recogniser: Any) -> Reader:
-        made: Reader = lazily("vlm_studio.reading.merge", "seconded")(name, recogniser, self.words)
+    def _careful(self, name: str, recogniser: Any) -> Reader:
+        made: Reader = lazily("vlm_studio.reading.ctc_reader", "careful")(name, recogniser, self.words)
         return made
 
     @cached_property
     def hand_model(self) -> HandModel:
         """nano's reader as something that hands are learned on."""
         made: HandModel = lazily("vlm_studio.adapt.hand_model", "NanoHand")(
-            self.nano, self.general, self._seconded
+            self.nano, self.general, self._careful
         )
         return made
 

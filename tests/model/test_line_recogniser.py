@@ -21,7 +21,7 @@ from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
 from vlm_studio.reading.ctc_reader import CtcReader
 from vlm_studio.reading.fast import FastReader
 from vlm_studio.reading.lexicon import WordList
-from vlm_studio.reading.merge import seconded
+from vlm_studio.reading.ctc_reader import careful
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "assets" / "nano"
@@ -75,7 +75,7 @@ def test_an_adapter_at_no_strength_is_the_base_bit_for_bit(
 def test_the_reader_says_how_likely_each_word_is_at_its_place(
     recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]
 ) -> None:
-    reader = seconded("nano", recogniser, ROOT / "assets" / "words" / "words.tsv.gz")
+    reader = careful("nano", recogniser, ROOT / "assets" / "words" / "words.tsv.gz")
     image = lines[0][0]
     (read,) = reader.read([image], CancelToken())
     true = reader.chances(image, read.words)
@@ -105,7 +105,7 @@ def test_real_lines_are_read_above_the_floor_and_better_than_fast_reads_them(
     readers = {
         "alone": CtcReader("nano", recogniser, words=WordList(words)),
         "fast": FastReader(),
-        "together": seconded("nano", recogniser, words),
+        "together": careful("nano", recogniser, words),
     }
     wrong = {
         name: errors([r.text for r in reader.read(images, CancelToken())], lines)

@@ -32,11 +32,12 @@ def scores(text: str, sure: float = 0.99, frames_each: int = 2) -> np.ndarray:
 
 
 class Told:
-    """A recogniser that gives its texts in turn, whatever it sees."""
+    """A recogniser that gives its texts in turn, whatever it sees, and notes how many pieces and how wide."""
 
     def __init__(self, *texts: str, sure: float = 0.99) -> None:
         self.texts, self.sure = list(texts), sure
         self.seen: list[int] = []
+        self.widths: list[int] = []
 
     @property
     def characters(self) -> Sequence[str]:
@@ -44,6 +45,7 @@ class Told:
 
     def probabilities(self, pieces: Sequence[Image.Image]) -> list[np.ndarray]:
         self.seen.append(len(pieces))
+        self.widths += [piece.width for piece in pieces]
         return [scores(self.texts.pop(0), self.sure) for _ in pieces]
 
 
@@ -102,7 +104,50 @@ def test_a_long_line_is_read_in_pieces_and_its_words_lie_where_they_were() -> No
     (reading,) = read(told, strip)
     assert reading.text == "left right" and told.seen == [2]
     left, right = reading.words
-    assert 300 < right.box.left < 800 and left.box.right < right.box.left
+    assert 450 < right.box.left < 1000 and left.box.right < right.box.left
+
+
+class ByWidth:
+    """A recogniser that reads each width of a piece in its own way: (text, how sure)."""
+
+    def __init__(self, **said: tuple[str, float]) -> None:
+        self.said = {int(width.removeprefix("w")): how for width, how in said.items()}
+        self.seen: list[int] = []
+
+    @property
+    def characters(self) -> Sequence[str]:
+        return LETTERS
+
+    def probabilities(self, pieces: Sequence[Image.Image]) -> list[np.ndarray]:
+        self.seen += [piece.width for piece in pieces]
+        return [scores(*self.said[piece.width]) for piece in pieces]
+
+
+def test_a_doubtful_line_is_read_at_other_widths_and_the_surest_reading_counts() -> None:
+    strip = line_strip("cat").resize((100, 30))
+    for said, wanted, widths in (
+        ({"w120": ("cat", 0.99), "w100": ("cut", 1.0), "w145": ("cot", 1.0)}, "cat", [120]),
+        ({"w120": ("cat", 0.5), "w100": ("cut", 0.9), "w145": ("cot", 0.8)}, "cut", [120, 100]),
+        ({"w120": ("cat", 0.6), "w100": ("cut", 0.5), "w145": ("cot", 0.7)}, "cot", [120, 100, 145]),
+        ({"w120": ("cat", 0.6), "w100": (" ", 1.0), "w145": (" ", 1.0)}, "cat", [120, 100, 145]),
+    ):
+        recogniser = ByWidth(**said)
+        (reading,) = CtcReader("wide", recogniser, stretches=(1.2, 1.0, 1.45)).read([strip], CancelToken())
+        assert reading.text == wanted and recogniser.seen == widths
+
+
+def test_words_lie_where_they_are_in_the_strip_however_wide_it_was_read() -> None:
+    strip = line_strip("one two").resize((1000, 40))
+    boxes = []
+    for stretch in (1.0, 1.25):
+        told = Told("ab cd", sure=1.0)
+        frame = 40 / 6 / stretch
+        ((first, second),) = [
+            r.words for r in CtcReader("t", told, stretches=(stretch,)).read([strip], CancelToken())
+        ]
+        assert told.widths == [round(1000 * stretch)]
+        boxes.append((second.box.left - first.box.left) / frame)
+    assert boxes[0] == pytest.approx(boxes[1], abs=0.7)
 
 
 def test_every_word_is_cleaned() -> None:

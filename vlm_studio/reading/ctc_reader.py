@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from PIL import Image as PilImage
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import LineReading, WordReading
@@ -17,13 +18,21 @@ from vlm_studio.reading.spelling import apart, spell, words_of
 from vlm_studio.reading.strips import split_at_gaps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
 
 FRAME_SHARE = 8 / 48
 """Width of a frame as a share of the strip's height: both recognisers see 8 of 48 px at a time."""
-MAX_RATIO = 40.0
-"""Width over height up to which a strip is read in one piece; longer ones are cut at word gaps."""
+MAX_RATIO = 48.0
+"""Width over height, once stretched, up to which a strip is read in one piece; longer ones are cut at word gaps."""
 BATCH = 8
+STRETCHES = (1.2, 1.0, 1.45)
+"""How wide a careful reader sees a line, as a share of its own width. Narrow writing has hardly two frames a letter, and CTC
+needs a blank between two that are alike: a fifth wider it makes a tenth to a sixth fewer letter errors. Which width is best
+differs from line to line, and the surest reading tells (vlm_studio/recipe/LOG.md)."""
+SURE = 0.8
+"""Confidence of a line above which it is not read at another width."""
 
 
 class Recogniser(Protocol):
@@ -46,9 +55,15 @@ class CtcReader:
         recogniser: Recogniser,
         clean: Callable[[str], str] = str,
         words: WordList | None = None,
+        stretches: Sequence[float] = (1.0,),
     ) -> None:
-        """`clean` is applied to every word; `words`, where given, settles doubtful ones."""
+        """`clean` is applied to every word; `words`, where given, settles doubtful ones.
+
+        A line is read as many times as wide as the first of `stretches` says; where that leaves doubt, at the others too, and
+        the surest reading counts.
+        """
         self.name = name
+        self._stretches = tuple(stretches)
         self.recogniser = recogniser
         self._clean = clean
         self._words = words
@@ -64,19 +79,23 @@ class CtcReader:
 
         Word frequencies have no say in it. Raises ModelUnavailable.
         """
-        pieces = split_at_gaps(strip, MAX_RATIO)
-        scored = self.recogniser.probabilities([piece for _, piece in pieces]) if has_ink(strip) else []
+        if not has_ink(strip):
+            return [WordChances(0.0, ()) for _ in words]
+        found = [self._chances_at(strip, words, stretch) for stretch in self._stretches]
+        return max(found, key=lambda chances: sum(math.log(max(c.chance, 1e-9)) for c in chances))
+
+    def _chances_at(self, strip: Image, words: Sequence[WordReading], stretch: float) -> list[WordChances]:
+        pieces = split_at_gaps(strip, MAX_RATIO / stretch)
+        scored = self.recogniser.probabilities([_wider(piece, stretch) for _, piece in pieces])
         starts = [offset for offset, _ in pieces]
+        frame_px = strip.height * FRAME_SHARE / stretch
         found = []
         for place, word in enumerate(words):
             piece = max((k for k, start in enumerate(starts) if start <= word.box.left), default=0)
-            if not scored:
-                found.append(WordChances(0.0, ()))
-                continue
             left = words[place - 1].box.right if place else 0.0
             right = words[place + 1].box.left if place + 1 < len(words) else float(strip.width)
             reach = (left + word.box.left) / 2 - starts[piece], (word.box.right + right) / 2 - starts[piece]
-            found.append(self._chances(scored[piece], word, reach, starts[piece], strip.height * FRAME_SHARE))
+            found.append(self._chances(scored[piece], word, reach, starts[piece], frame_px))
         return found
 
     def _chances(
@@ -113,25 +132,37 @@ class CtcReader:
         )
 
     def _batch(self, strips: Sequence[Image]) -> list[LineReading]:
+        best = self._read(strips, self._stretches[0])
+        for stretch in self._stretches[1:]:
+            doubted = [k for k, reading in enumerate(best) if reading.confidence < SURE]
+            again = self._read([strips[k] for k in doubted], stretch) if doubted else []
+            for k, reading in zip(doubted, again, strict=True):
+                if reading.words and reading.confidence > best[k].confidence:
+                    best[k] = reading
+        return best
+
+    def _read(self, strips: Sequence[Image], stretch: float) -> list[LineReading]:
         pieces = [
             (number, offset, piece)
             for number, strip in enumerate(strips)
             if has_ink(strip)
-            for offset, piece in split_at_gaps(strip, MAX_RATIO)
+            for offset, piece in split_at_gaps(strip, MAX_RATIO / stretch)
         ]
-        scored = self.recogniser.probabilities([piece for _, _, piece in pieces]) if pieces else []
+        wide = [_wider(piece, stretch) for _, _, piece in pieces]
+        scored = self.recogniser.probabilities(wide) if wide else []
         found: list[list[WordReading]] = [[] for _ in strips]
         for (number, offset, piece), probabilities in zip(pieces, scored, strict=True):
-            found[number] += self._piece(probabilities, offset, piece.height)
+            frame_px = piece.height * FRAME_SHARE / stretch
+            found[number] += self._piece(probabilities, offset, frame_px, piece.height)
         return [self._reading(apart(words, strip.width)) for words, strip in zip(found, strips, strict=True)]
 
-    def _piece(self, probabilities: np.ndarray, offset: int, height: int) -> list[WordReading]:
+    def _piece(
+        self, probabilities: np.ndarray, offset: int, frame_px: float, height: int
+    ) -> list[WordReading]:
         characters = self.recogniser.characters
         settle = None if self._words is None else _Settler(probabilities, characters, self._words)
         spelled = spell(probabilities, characters)
-        return words_of(
-            spelled, len(probabilities), offset, height * FRAME_SHARE, height, self._clean, settle
-        )
+        return words_of(spelled, len(probabilities), offset, frame_px, height, self._clean, settle)
 
     def _reading(self, words: tuple[WordReading, ...]) -> LineReading:
         if not words:
@@ -153,3 +184,15 @@ class _Settler:
 
     def __call__(self, first: int, end: int) -> list[tuple[str, float]]:
         return weigh(spellings(self._log_probs[first:end], self._characters), self._words)
+
+
+def _wider(piece: Image, stretch: float) -> Image:
+    if stretch == 1:
+        return piece
+    width = max(1, round(piece.width * stretch))
+    return piece.resize((width, piece.height), PilImage.Resampling.BICUBIC)
+
+
+def careful(name: str, recogniser: Recogniser, words: Path) -> CtcReader:
+    """A reader around `recogniser` with all that the app has to help it: other widths, and word frequencies."""
+    return CtcReader(name, recogniser, words=WordList(words), stretches=STRETCHES)

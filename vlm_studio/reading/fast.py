@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 
 from vlm_studio.core.errors import ModelUnavailable
-from vlm_studio.reading.ctc_reader import CtcReader
+from vlm_studio.reading.ctc_reader import STRETCHES, CtcReader
 from vlm_studio.reading.light import even_strip
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class FastReader(CtcReader):
     """Reader port. Thread-safe; the session is made at first use."""
 
     def __init__(self) -> None:
-        super().__init__("fast", shared_recogniser(), plain_punctuation)
+        super().__init__("fast", shared_recogniser(), plain_punctuation, stretches=STRETCHES[:1])
 
 
 class OnnxRecogniser:

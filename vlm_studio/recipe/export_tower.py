@@ -26,9 +26,8 @@ from safetensors.torch import load_file, save_file
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.ports import Reader
 from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
-from vlm_studio.reading.ctc_reader import CtcReader
+from vlm_studio.reading.ctc_reader import CtcReader, careful
 from vlm_studio.reading.fast import FastReader
-from vlm_studio.reading.merge import seconded
 from vlm_studio.recipe.data import drawn_validation, load_copiste
 from vlm_studio.recipe.evaluate import score
 from vlm_studio.recipe.texts import load_texts
@@ -118,7 +117,7 @@ def write_weights(checkpoint: Path, folder: Path) -> str:
 
 
 def _nano(folder: Path) -> CtcReader:
-    return seconded("nano", LineRecogniser(folder), ASSETS / "words" / "words.tsv.gz")
+    return careful("nano", LineRecogniser(folder), ASSETS / "words" / "words.tsv.gz")
 
 
 def export(args: argparse.Namespace) -> None:
@@ -165,7 +164,7 @@ def _card(new: dict[str, dict[str, float]], fast: dict[str, dict[str, float]]) -
         "image_seq_len": 64,
         "longest_edge": 2400,
         "licence": LICENCE,
-        "reads_with": "the tower's character head, multiplied with the recogniser of fast, and word frequencies",
+        "reads_with": "the tower's character head, lines in doubt at three widths, and word frequencies",
         "auto_reader": "nano" if mean_cer(new) <= mean_cer(fast) else "fast",
         "measured": {
             "conditions": "held-out lines: drawn in font families that training never saw, and Copiste lines of texts that "
