@@ -220,7 +220,11 @@ def test_both_sides_are_shown_escaped() -> None:
     assert html.count('class="stage"') == 3
     assert "60% of the map moved" in html
     lines = LinesComparison(base, base, (LinePair(EVIL, EVIL),), (Confusion("<", " ", 2, 0, (0,)),))
-    html = lines_html(lines, ["data:image/jpeg;base64,AA"])
+    html = lines_html(
+        lines, ["data:image/jpeg;base64,AA"], [(("equal", "one "), ("delete", EVIL), ("insert", "too"))]
+    )
     assert "<img src=x" not in html
+    assert 'class="said insert">one <mark>too</mark></div>' in html
+    assert "1 of 1 lines" in html
     assert "<code>&lt;</code>" in html
     assert "69.5" in paper_html("Here too.")

@@ -11,6 +11,7 @@ from vlm_studio.core.comparison import (
     Comparison,
     Confusion,
     Lesson,
+    LinePair,
     LinesComparison,
     Part,
     Side,
@@ -86,20 +87,37 @@ def words_html(words: Sequence[WordChance], left: str, right: str) -> str:
     )
 
 
-def lines_html(found: LinesComparison, pictures: Sequence[str]) -> str:
-    """Every line both ways, with its picture, and the confusions where a reference was given."""
+def lines_html(
+    found: LinesComparison, pictures: Sequence[str], changes: Sequence[Sequence[tuple[str, str]]]
+) -> str:
+    """Every line both ways below its picture, and the confusions where a reference was given.
+
+    `changes` are the spans of each line (tasks/scoring.py): what only one side wrote is marked there.
+    """
     rows = "".join(
-        f"<tr><td>{_picture(pictures, number)}</td><td>{_said(pair.left)}</td><td>{_said(pair.right)}</td></tr>"
-        for number, pair in enumerate(found.lines)
+        f'<tr class="strip"><td colspan="2">{_picture(pictures, number)}{_reference(pair)}</td></tr>'
+        f"<tr><td>{_said(spans, 'delete')}</td><td>{_said(spans, 'insert')}</td></tr>"
+        for number, (pair, spans) in enumerate(zip(found.lines, changes, strict=True))
     )
     heads = "".join(f"<th>{escape(side.label)}{_rate(side)}</th>" for side in (found.left, found.right))
-    table = f'<table class="compare-table lines"><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-    return table + confusions_html(found.confusions, found.left.label, found.right.label, pictures)
+    changed = sum(any(kind != "equal" for kind, _ in spans) for spans in changes)
+    told = f'<p class="studio-hint">{changed} of {len(changes)} lines are read differently.</p>'
+    table = f'<table class="compare-table lines"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return told + table + confusions_html(found.confusions, found.left.label, found.right.label, pictures)
 
 
-def _said(text: str) -> str:
+def _reference(pair: LinePair) -> str:
+    return f'<p class="studio-hint">stands there: {escape(pair.reference)}</p>' if pair.reference else ""
+
+
+def _said(spans: Sequence[tuple[str, str]], own: str) -> str:
     """What a side wrote of a line; one that writes on and on takes no more room than the other."""
-    return f'<div class="said">{escape(text)}</div>'
+    parts = (
+        f"<mark>{escape(text)}</mark>" if kind == own else escape(text)
+        for kind, text in spans
+        if kind in {"equal", own}
+    )
+    return f'<div class="said {own}">{"".join(parts)}</div>'
 
 
 def _rate(side: Side) -> str:

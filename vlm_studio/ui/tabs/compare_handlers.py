@@ -18,6 +18,7 @@ from vlm_studio.studio import Studio
 from vlm_studio.tasks.compare import BASE, MOST_LINES, Choice, reading_ask
 from vlm_studio.tasks.compare_input import Piece, piece, pieces
 from vlm_studio.tasks.compare_lessons import what_holds
+from vlm_studio.tasks.scoring import difference
 from vlm_studio.ui.shared import COMPARE_WITH, owner_of, upload_path
 from vlm_studio.views.adapt import StripRow, strip_list_html
 from vlm_studio.views.compare import comparison_html, lessons_html, lines_html, paper_html
@@ -216,11 +217,11 @@ def _keep(
 
 def _shown(studio: Studio, owner: str, kept: KeptComparison, strips: Sequence[Image.Image]) -> list[Any]:
     found = kept.found
-    html = (
-        comparison_html(found, strips[0] if strips else None)
-        if isinstance(found, Comparison)
-        else lines_html(found, [thumbnail_uri(strip, STRIP_PIXELS) for strip in strips])
-    )
+    if isinstance(found, Comparison):
+        html = comparison_html(found, strips[0] if strips else None)
+    else:
+        pictures = [thumbnail_uri(strip, STRIP_PIXELS) for strip in strips]
+        html = lines_html(found, pictures, [difference(pair.left, pair.right) for pair in found.lines])
     note = '<p class="studio-hint">Kept in Sessions.</p>'
     rows = [(_told(one), one.id) for one in studio.comparisons.list(owner, kept.session_id)]
     others = gr.update(choices=rows, value=kept.id, visible=len(rows) > 1)
@@ -264,7 +265,10 @@ def open_session(studio: Studio, opened: str, left: str, right: str, request: gr
     found = tuple(map(piece, strips))
     names = [newest.found.left.variant.adapter, newest.found.right.variant.adapter]
     sides = _sides(studio, owner, names[0] or BASE, names[1] or BASE)
-    reference = newest.found.reference if isinstance(newest.found, Comparison) else ""
+    if isinstance(newest.found, Comparison):
+        reference = newest.found.reference
+    else:
+        reference = "\n".join(pair.reference for pair in newest.found.lines if pair.reference)
     return [None, None, _strips(found, 0), "0", reference, *sides, *_shown(studio, owner, newest, strips)]
 
 
