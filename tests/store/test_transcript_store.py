@@ -106,6 +106,7 @@ def test_corrections_are_what_a_reader_can_learn_from(kept: Kept) -> None:
     act.undo(OWNER, undone.id)
     act.correct(OWNER, empty.id, "")
     first, second = act.corrections(OWNER)
+    assert first.source
     assert (first.text, first.read_as, first.writer, first.line) == ("wrong", "wrng", "Ada", wrong.line)
     assert (first.page_image_sha256, first.session_id) == (page.page.image_sha256, session.id)
     assert (second.text, second.read_as) == ("right", "right"), "confirmed is as good as corrected"

@@ -12,6 +12,8 @@ def test_two_identical_readings_differ_by_exactly_nothing() -> None:
     verdict = judge(WANTED, SPOILT, SPOILT, 2, (0.1, 0.1))
     assert not verdict.passed
     assert "no better" in verdict.why
+    assert "Correct more lines" in verdict.why
+    assert "little is left to learn" in judge(WANTED, WANTED, WANTED, 2, (0.1, 0.1)).why
     assert verdict.cer_before == verdict.cer_after
 
 

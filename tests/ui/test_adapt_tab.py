@@ -80,7 +80,7 @@ def test_lines_are_listed_left_out_and_taken_in_again(studio: Studio) -> None:
     assert EVIL not in found["lines"]
     assert "&lt;img src=x" in found["lines"]
     assert "data:image/jpeg" in found["lines"]
-    assert "kept back to test on" in found["lines"]
+    assert "kept back to test on · p.png · put right by you, 20" in found["lines"]
     assert found["next"].count("data-line") == 1
     assert EVIL not in found["next"]
     click: Any = SimpleNamespace(line=first)

@@ -119,6 +119,8 @@ class TrainingLine:
     """What the reader had made of it last; empty where none had."""
     writer: str
     created_at: str
+    source: str = ""
+    """The file that it stands in, with the page where that is not the first."""
 
 
 @dataclass(frozen=True, slots=True)

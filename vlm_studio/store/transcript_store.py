@@ -241,7 +241,8 @@ class TranscriptStore:
                 "SELECT line.id, session.id, page.image_sha256, x0, y0, x1, y1, quad, col, maybe_skipped, "
                 "v.text, coalesce((SELECT r.text FROM line_version r WHERE r.line_id = line.id "
                 "AND r.author = 'reader' AND r.number < v.number ORDER BY r.number DESC LIMIT 1), ''), "
-                "v.writer, v.created_at "
+                "v.writer, v.created_at, "
+                "asset.filename || CASE WHEN page.idx > 0 THEN ', page ' || (page.idx + 1) ELSE '' END "
                 "FROM line JOIN line_version v ON v.line_id = line.id AND v.number = line.current "
                 "JOIN page ON page.id = line.page_id JOIN asset ON asset.id = page.asset_id "
                 f"JOIN session ON session.id = asset.session_id WHERE {_SEEN} AND v.author = 'person' "
@@ -249,7 +250,7 @@ class TranscriptStore:
                 "AND session.id = coalesce(?, session.id) ORDER BY v.created_at, line.id",
                 (owner, since or "", session_id),
             ).fetchall()
-        return tuple(TrainingLine(r[0], r[1], r[2], line_of(*r[3:10]), *r[10:14]) for r in rows)
+        return tuple(TrainingLine(r[0], r[1], r[2], line_of(*r[3:10]), *r[10:15]) for r in rows)
 
     def notes(self, owner: str, page_id: str) -> tuple[str, ...]:
         """Sentences of the reader about the page."""

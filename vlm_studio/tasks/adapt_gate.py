@@ -25,6 +25,8 @@ CONFIDENCE = 0.80
 """Of the interval; a tenth of the draws lies above it."""
 FEWEST_LINES = 6
 """Fewer held-out lines say nothing."""
+WELL_READ = 0.05
+"""CER of held-out pages below which correcting more is no advice to give: there is little to gain (docs/hands.md)."""
 MAY_FORGET = 0.02
 """CER that the general set may lose, absolute: an adapter is worn for its owner's pages, so a little is no harm."""
 
@@ -76,7 +78,9 @@ def decide(lines: int, change: Interval, old: float, general: tuple[float, float
     forgot = general[1] - general[0]
     less = -change.mean / old if old else 0.0
     if change.mean >= 0:
-        return False, "It reads your held-out pages no better than before, so it is not used."
+        left = f"They are read with {old:.1%} letter errors as it is: little is left to learn."
+        more = left if old < WELL_READ else "Correct more lines, the doubtful ones first, and train again."
+        return False, f"It reads your held-out pages no better than before, so it is not used. {more}"
     if change.high >= 0:
         return False, (
             f"It makes {less:.0%} fewer letter errors on your held-out pages, but so few lines could show that by "

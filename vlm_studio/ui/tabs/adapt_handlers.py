@@ -123,22 +123,24 @@ def _lines(studio: Studio, owner: str) -> str:
     entries = studio.adapting.lines(owner)[::-1]
     held = {line.line_id for line in studio.adapting.split(owner).held}
     rows = [
-        StripRow(e.line.line_id, _picture(studio, owner, e.line), e.line.text, _about(e, held), e.left_out)
+        StripRow(
+            e.line.line_id, _picture(studio, owner, e.line), e.line.text, _about(e, held, owner), e.left_out
+        )
         for e in entries[:SHOWN_LINES]
     ]
-    hint = (
-        ""
-        if not rows
-        else '<p class="studio-hint">Choose a line to leave it out, or to take it in again.</p>'
-    )
+    told = "Choose a line to leave it out, or to take it in again."
+    if len(entries) > len(rows):
+        told += f" The newest {len(rows)} of {len(entries)} are shown."
+    hint = f'<p class="studio-hint">{told}</p>' if rows else ""
     return hint + strip_list_html(rows, "Corrected lines", NO_LINES)
 
 
-def _about(entry: LearnLine, held: set[str]) -> str:
-    if entry.left_out:
-        return "left out"
-    when = entry.line.created_at[:10]
-    return f"kept back to test on, {when}" if entry.line.line_id in held else f"learned from, {when}"
+def _about(entry: LearnLine, held: set[str], owner: str) -> str:
+    """What becomes of a line, where it stands, who put it right and when."""
+    line = entry.line
+    use = "left out" if entry.left_out else "kept back to test on" if line.line_id in held else "learned from"
+    who = "you" if line.writer == owner else line.writer
+    return f"{use} · {line.source} · put right by {who}, {line.created_at[:10]}"
 
 
 def _next(studio: Studio, owner: str) -> str:
