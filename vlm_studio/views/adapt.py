@@ -23,7 +23,10 @@ class StripRow:
 
 
 def strip_list_html(rows: Sequence[StripRow], label: str, nothing: str) -> str:
-    """Rows that are chosen by click or keyboard; data-line says which."""
+    """Rows that are chosen by click or keyboard; data-line says which.
+
+    Tab comes to the first row alone and goes on behind the list: arrows go over the rows.
+    """
     if not rows:
         return f'<p class="studio-empty">{escape(nothing)}</p>'
     items = []
@@ -31,7 +34,7 @@ def strip_list_html(rows: Sequence[StripRow], label: str, nothing: str) -> str:
         picture = f'<img src="{row.picture}" alt="">' if row.picture else ""
         muted = ' class="muted"' if row.muted else ""
         items.append(
-            f'<li data-line="{escape(row.line_id, quote=True)}" tabindex="0" role="option" '
+            f'<li data-line="{escape(row.line_id, quote=True)}" tabindex="{-1 if items else 0}" role="option" '
             f'aria-selected="{"false" if row.muted else "true"}"{muted}>{picture}'
             f'<span class="text">{escape(row.text)}</span><span class="about">{escape(row.about)}</span></li>'
         )
