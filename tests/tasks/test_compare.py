@@ -232,7 +232,7 @@ def test_many_lines_with_references(comparing: Comparing) -> None:
     assert found.right.rates.cer == 0
     (only,) = found.confusions
     assert (only.wanted, only.read, only.left, only.right, only.lines) == ("t", "l", 2, 0, (0, 1))
-    with pytest.raises(InvalidRequest, match="1 lines of text for 2"):
+    with pytest.raises(InvalidRequest, match="Lines of text: 1. Lines of writing: 2"):
         comparing.lines([STRIP, STRIP], sides, ["x"])
     hands = comparing.lines([STRIP, STRIP], comparing.sides("me", "base", "Ann"))
     assert [(pair.left, pair.right) for pair in hands.lines] == [("sisler", "sister")] * 2
@@ -254,6 +254,7 @@ def test_confusions_put_what_differs_between_the_sides_first() -> None:
     found = confusions(pairs)
     assert {(c.wanted, c.read) for c in found[:3]} == {("t", "T"), ("t", "x"), ("t", "")}
     assert (found[-1].wanted, found[-1].read, found[-1].left, found[-1].right) == ("t", "p", 1, 1)
+    assert confusions([LinePair("This is a sentence about a sentence.", "cat", "cat")]) == ()
 
 
 def test_lessons_are_read_from_the_shipped_curves() -> None:

@@ -27,7 +27,7 @@ from vlm_studio.core.conversation import Ask, GenParams, ImagePart, TextPart, Tu
 from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.tasks.compare_sides import Bench, Said
-from vlm_studio.tasks.scoring import difference, normal, score, total
+from vlm_studio.tasks.scoring import alike, difference, normal, score, total
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -167,7 +167,7 @@ class Comparing:
         """Many strips both ways. `references`, where given, are as many as the strips. Raises StudioError."""
         if references and len(references) != len(strips):
             raise InvalidRequest(
-                f"{len(references)} lines of text for {len(strips)} lines of writing.",
+                f"Lines of text: {len(references)}. Lines of writing: {len(strips)}.",
                 "Give one line of text for each line of writing, in their order.",
             )
         if not 0 < len(strips) <= MOST_LINES:
@@ -210,11 +210,16 @@ def prompt_hash(ask: Ask) -> str:
 
 
 def confusions(pairs: Sequence[LinePair], most: int = 20) -> tuple[Confusion, ...]:
-    """Which letters are read as which, by either side, over all lines with a reference."""
+    """Which letters are read as which, by either side, over all lines with a reference.
+
+    A side that writes something else altogether mixes up no letters: all of its own would stand first.
+    """
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     where: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, pair in enumerate(pairs):
         for side, text in enumerate((pair.left, pair.right)):
+            if not alike(text, pair.reference):
+                continue
             for wanted, read in _swaps(normal(pair.reference), normal(text)):
                 counts[wanted, read][side] += 1
                 if number not in where[wanted, read]:

@@ -47,6 +47,11 @@ UNLIKE = 0.35
 """Share of letters that stay, below which one text is no version of the other."""
 
 
+def alike(one: str, other: str) -> bool:
+    """Whether two texts have so much in common that one can be a misreading of the other."""
+    return Levenshtein.normalized_similarity(normal(one), normal(other)) >= UNLIKE
+
+
 def difference(old: str, new: str) -> tuple[tuple[str, str], ...]:
     """What turns `old` into `new`, as ("equal" | "delete" | "insert", text) spans in order.
 
@@ -54,7 +59,7 @@ def difference(old: str, new: str) -> tuple[tuple[str, str], ...]:
     that have little in common are one deletion and one insertion: letters that happen to be in both say nothing.
     """
     before, after = normal(old), normal(new)
-    if Levenshtein.normalized_similarity(before, after) < UNLIKE:
+    if not alike(old, new):
         return tuple(span for span in (("delete", before), ("insert", after)) if span[1])
     spans: list[tuple[str, str]] = []
     gone = come = ""

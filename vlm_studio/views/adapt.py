@@ -29,7 +29,7 @@ def strip_list_html(rows: Sequence[StripRow], label: str, nothing: str) -> str:
     """
     if not rows:
         return f'<p class="studio-empty">{escape(nothing)}</p>'
-    items = []
+    items: list[str] = []
     for row in rows:
         picture = f'<img src="{row.picture}" alt="">' if row.picture else ""
         muted = ' class="muted"' if row.muted else ""

@@ -117,7 +117,8 @@ def _said(spans: Sequence[tuple[str, str]], own: str) -> str:
         for kind, text in spans
         if kind in {"equal", own}
     )
-    return f'<div class="said {own}">{"".join(parts)}</div>'
+    said = "".join(parts) or '<span class="studio-hint">nothing</span>'
+    return f'<div class="said {own}">{said}</div>'
 
 
 def _rate(side: Side) -> str:
@@ -137,6 +138,7 @@ def confusions_html(
     return (
         f"<h4>Letters that are mixed up</h4><table class='compare-table'><thead><tr><th>written</th><th>read as</th>"
         f"<th>{escape(left)}</th><th>{escape(right)}</th><th>where</th></tr></thead><tbody>{rows}</tbody></table>"
+        '<p class="studio-hint">Of a line where a side writes something else altogether, no letters are counted.</p>'
     )
 
 
