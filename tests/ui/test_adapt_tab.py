@@ -111,6 +111,7 @@ def test_adapters_are_chosen_used_renamed_and_deleted(studio: Studio) -> None:
     found = shown(on.use(studio, "", mine.id, REQUEST))
     assert "in use" in found["adapters"]
     assert found["stop_using"]["visible"]
+    assert "read with it from now on" in found["card_verdict"]
     assert studio.adapters.reader_name(OWNER, "", "auto").endswith(mine.id)
     assert "in use" not in shown(on.stop_using(studio, "", mine.id, REQUEST))["adapters"]
     assert shown(on.rename(studio, "", mine.id, "Ann", "by lamplight", REQUEST))["new_name"] == "Ann"

@@ -103,6 +103,8 @@ def adapter_card_html(adapter: Adapter, fits: bool) -> str:
         told = "It was made for other weights of the reader than are installed now: it can only be exported or deleted. Teach it again."
     elif adapter.verdict is not None and not adapter.verdict.passed:
         told = "It can be compared, exported or deleted."
+    elif adapter.active:
+        told = "Pages are read with it from now on; what was read before stays until it is read again."
     return verdict_html(adapter.verdict) + (f'<p class="studio-hint">{escape(told)}</p>' if told else "")
 
 

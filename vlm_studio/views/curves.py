@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 520, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 28
+LEFT, RIGHT, TOP, BOTTOM = 60, 10, 12, 28
 
 
 @dataclass(frozen=True, slots=True)
