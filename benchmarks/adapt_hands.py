@@ -44,10 +44,12 @@ from vlm_studio.adapt.hand_model import NanoHand  # noqa: E402
 from vlm_studio.adapt.process import Sources, Trainer  # noqa: E402
 from vlm_studio.core.adapters import Interval, TrainSettings  # noqa: E402
 from vlm_studio.core.cancel import CancelToken  # noqa: E402
+from vlm_studio.core.documents import STRETCHES  # noqa: E402
 from vlm_studio.model.characters import fold  # noqa: E402
 from vlm_studio.model.distort import vary  # noqa: E402
 from vlm_studio.reading.ctc_reader import careful  # noqa: E402
 from vlm_studio.reading.fast import FastReader  # noqa: E402
+from vlm_studio.reading.lexicon import Weights  # noqa: E402
 from vlm_studio.recipe.data import load_copiste  # noqa: E402
 from vlm_studio.recipe.synth import _font, can_write, list_fonts  # noqa: E402
 from vlm_studio.recipe.texts import load_texts  # noqa: E402
@@ -172,7 +174,9 @@ class Bench:
     def __init__(self, threads: int) -> None:
         assets = ROOT / "assets"
         general, words = assets / "general" / "lines.zip", assets / "words" / "words.tsv.gz"
-        self.model = NanoHand(assets / "nano", general, lambda name, rec: careful(name, rec, words))
+        self.model = NanoHand(
+            assets / "nano", general, lambda name, rec, learned: careful(name, rec, words, learned)
+        )
         self.folder = Path(tempfile.mkdtemp(prefix="adapt-hands-"))
         self.trainer = Trainer(self.folder, Sources(assets / "nano", general), threads)
         self.base = self.model.reader(None)
@@ -315,7 +319,8 @@ def main() -> None:
     started = time.monotonic()
     kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     bench = Bench(2 if args.cost else 1)
-    about = {"base_sha256": bench.model.sha256, "settings": asdict(TrainSettings())}
+    read_by = {"stretches": list(STRETCHES), **asdict(Weights())}
+    about = {"base_sha256": bench.model.sha256, "settings": asdict(TrainSettings()), "reader": read_by}
     if {name: kept.get(name) for name in about} != about:
         kept = {**about, "cost": None, "rows": []}
     kept["rows"] = [judged_again(row) for row in kept["rows"]]

@@ -27,8 +27,9 @@ import torch
 from PIL import Image
 
 from vlm_studio.core.cancel import CancelToken
+from vlm_studio.core.documents import STRETCHES
 from vlm_studio.model.line_recogniser import LineRecogniser
-from vlm_studio.reading.ctc_reader import STRETCHES, CtcReader, Recogniser, careful
+from vlm_studio.reading.ctc_reader import CtcReader, Recogniser, careful
 from vlm_studio.reading.fast import FastReader, plain_punctuation, shared_recogniser
 from vlm_studio.reading.lexicon import WordList
 from vlm_studio.recipe.evaluate import score

@@ -73,8 +73,10 @@ class Shipped:
             found["nano"] = lambda: self._careful("nano", recogniser(self.nano))
         return found
 
-    def _careful(self, name: str, recogniser: Any) -> Reader:
-        made: Reader = lazily("vlm_studio.reading.ctc_reader", "careful")(name, recogniser, self.words)
+    def _careful(self, name: str, recogniser: Any, learned: bool = False) -> Reader:
+        made: Reader = lazily("vlm_studio.reading.ctc_reader", "careful")(
+            name, recogniser, self.words, learned
+        )
         return made
 
     @cached_property

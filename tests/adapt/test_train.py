@@ -42,7 +42,7 @@ def trainer(tmp_path: Path, strips: Strips, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def hand() -> NanoHand:
-    return NanoHand(NANO, SOURCES.general, CtcReader)
+    return NanoHand(NANO, SOURCES.general, lambda name, recogniser, _: CtcReader(name, recogniser))
 
 
 def test_a_stopped_training_goes_on_to_the_same_adapter(

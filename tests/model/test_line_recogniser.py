@@ -18,10 +18,9 @@ from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.model.characters import ALPHABET, fold, pad_strips, prepare_strip
 from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
-from vlm_studio.reading.ctc_reader import CtcReader
+from vlm_studio.reading.ctc_reader import CtcReader, careful
 from vlm_studio.reading.fast import FastReader
 from vlm_studio.reading.lexicon import WordList
-from vlm_studio.reading.ctc_reader import careful
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "assets" / "nano"

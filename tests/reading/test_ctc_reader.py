@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Box, WordReading
 from vlm_studio.core.errors import Cancelled
 from vlm_studio.reading.ctc_reader import BATCH, CtcReader
+from vlm_studio.reading.lexicon import WordList
 from vlm_studio.reading.spelling import apart, spell
 
 LETTERS = ["", *"abcdefghijklmnopqrstuvwxyz.，", " "]
@@ -148,6 +151,40 @@ def test_words_lie_where_they_are_in_the_strip_however_wide_it_was_read() -> Non
         assert told.widths == [round(1000 * stretch)]
         boxes.append((second.box.left - first.box.left) / frame)
     assert boxes[0] == pytest.approx(boxes[1], abs=0.7)
+
+
+class Letters:
+    """A recogniser that is `sure` of every letter but those it is told to take for others, of which it is half sure."""
+
+    characters = LETTERS
+
+    def __init__(self, text: str, taken: dict[int, str]) -> None:
+        self.text, self.taken = text, taken
+
+    def probabilities(self, pieces: Sequence[Image.Image]) -> list[np.ndarray]:
+        rows = scores(self.text, 1.0, 1)
+        for place, letter in self.taken.items():
+            frame = 2 * place
+            rows[frame] = 1.2e-3  # too little for the search to go on with
+            rows[frame, LETTERS.index(letter)] = 0.9
+        return [rows] * len(pieces)
+
+
+def test_a_word_is_found_that_the_frames_alone_would_have_given_up(tmp_path: Path) -> None:
+    listed = tmp_path / "words.tsv.gz"
+    listed.write_bytes(gzip.compress(b"hospital\t420\t430\n"))
+    read_by = CtcReader("words", Letters("hospital", {1: "a"}), words=WordList(listed))
+    without = CtcReader("plain", Letters("hospital", {1: "a"}))
+    strip = line_strip("hospital")
+    assert next(read_by.read([strip], CancelToken())).text == "hospital"
+    assert next(without.read([strip], CancelToken())).text == "haspital"
+
+
+def test_a_clear_word_stays_what_it_is_though_no_list_has_it(tmp_path: Path) -> None:
+    listed = tmp_path / "words.tsv.gz"
+    listed.write_bytes(gzip.compress(b"hospital\t420\t430\n"))
+    reader = CtcReader("words", Told("haspital", sure=1.0), words=WordList(listed))
+    assert next(reader.read([line_strip("haspital")], CancelToken())).text == "haspital"
 
 
 def test_every_word_is_cleaned() -> None:

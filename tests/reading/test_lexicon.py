@@ -39,7 +39,7 @@ def test_a_double_letter_needs_a_blank_between() -> None:
 def test_a_frequent_word_wins_a_close_call_and_loses_a_clear_one() -> None:
     close = [("ou", -0.6), ("on", -0.8)]
     assert weigh([("tke", -0.6), ("the", -0.8)], WORDS)[0][0] == "the"
-    assert weigh([("tke", -0.01), ("the", -9.0)], WORDS)[0][0] == "tke"
+    assert weigh([("tke", -0.01), ("the", -14.0)], WORDS)[0][0] == "tke"
     assert sum(share for _, share in weigh(close, WORDS)) == pytest.approx(1.0)
 
 
@@ -52,3 +52,11 @@ def test_french_accents_and_capitals_are_known() -> None:
     assert WORDS.log_probability("École,", weights) == WORDS.log_probability("école", weights)
     assert WORDS.log_probability("éTé", weights) < WORDS.log_probability("été", weights)
     assert WORDS.log_probability("zzxq", weights) < WORDS.log_probability("maison", weights)
+
+
+def test_words_near_an_unknown_one_keep_its_case_its_punctuation_and_its_known_parts() -> None:
+    assert "entreprise" in WORDS.near("entaprise")
+    assert "l'Entreprise," in WORDS.near("l'Entaprise,")
+    assert "HOSPITALIER" in WORDS.near("PAPITALIER")
+    assert all(word.startswith("(grand-") for word in WORDS.near("(grand-pèrre)"))
+    assert WORDS.near("maison") == WORDS.near("1l931") == WORDS.near("xq") == WORDS.near("...") == ()

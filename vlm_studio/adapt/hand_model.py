@@ -19,8 +19,8 @@ from vlm_studio.model.characters import ALPHABET
 from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
 from vlm_studio.model.tower import CharacterHead, LineScorer, LineTower
 
-MakeReader = Callable[[str, LineRecogniser], Reader]
-"""(name, recogniser) -> the reader around it, with everything that the app's own nano has."""
+MakeReader = Callable[[str, LineRecogniser, bool], Reader]
+"""(name, recogniser, whether it has learned a hand) -> the reader around it, with everything that the app's own nano has."""
 
 
 class NanoHand:
@@ -44,7 +44,9 @@ class NanoHand:
     def reader(
         self, adapter: tuple[Mapping[str, Any], bytes] | None, name: str = "", strength: float = 1.0
     ) -> Reader:
-        return self._make(name or "nano", LineRecogniser(self.folder, adapter, strength))
+        """At strength 0, as without an adapter, the reader that the app has without this."""
+        recogniser = LineRecogniser(self.folder, adapter, strength)
+        return self._make(name or "nano", recogniser, adapter is not None and strength > 0)
 
     def parameters(self, config: Mapping[str, Any], weights: bytes) -> int:
         """Numbers it adds. Raises AdapterRejected where it is no plain LoRA, or none of this model."""

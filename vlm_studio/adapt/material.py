@@ -17,6 +17,7 @@ from torch import Tensor
 from vlm_studio.adapt.general import GeneralLine
 from vlm_studio.adapt.recompose import CutWord, cut_words, join_words
 from vlm_studio.core.adapters import TrainSettings
+from vlm_studio.core.documents import STRETCHES
 from vlm_studio.model.characters import FRAME_PIXELS, encode, fold, pad_strips, prepare_strip
 from vlm_studio.model.distort import vary
 from vlm_studio.model.tower import LineScorer
@@ -30,6 +31,8 @@ RECOMPOSED = 60
 MIX_LINES = 40
 CHECK_LINES = 40
 """Held-out lines that are read on the way, for the curve."""
+WIDTHS = (STRETCHES[0], STRETCHES[1], STRETCHES[0], STRETCHES[2], STRETCHES[0])
+"""How wide strips are shown, in turn: as the reader will look at them, its first look most often."""
 WIDTH_STEP = 16 * FRAME_PIXELS
 """Widths are padded to a multiple of this, px: every new width costs time and memory for kernels of its own."""
 
@@ -89,13 +92,15 @@ class Preparing:
             for variant in range(variants):
                 # The line itself first: it is what the reader will see again.
                 seed = settings.seed * 100_003 + number * 101 + variant
-                own.append(self._prepared(pixels if variant == 0 else vary(pixels, seed), text))
+                shown = pixels if variant == 0 else vary(pixels, seed)
+                own.append(self._prepared(shown, text, variant))
         words = self._words(learn) if joined else []
         recomposed = []
         for number in range(joined if words else 0):
             pixels, text = join_words(words, random.Random(f"{settings.seed}-joined-{number}"))
-            recomposed.append(self._prepared(vary(pixels, settings.seed * 100_003 + 90_001 + number), text))
-        mixed = [self._prepared(vary(line.pixels, k), line.text, True) for k, line in enumerate(others)]
+            varied = vary(pixels, settings.seed * 100_003 + 90_001 + number)
+            recomposed.append(self._prepared(varied, text, number))
+        mixed = [self._prepared(vary(line.pixels, k), line.text, k, True) for k, line in enumerate(others)]
         held = [self._prepared(pixels, text) for pixels, text in check]
         return Material(*([p for p in side if p is not None] for side in (own, recomposed, mixed, held)))
 
@@ -109,12 +114,14 @@ class Preparing:
         return found
 
     @torch.no_grad()
-    def _prepared(self, pixels: Pixels, text: str, anchored: bool = False) -> Prepared | None:
-        """None for a strip that is too short for its text: CTC could never spell it there."""
+    def _prepared(
+        self, pixels: Pixels, text: str, number: int = 0, anchored: bool = False
+    ) -> Prepared | None:
+        """The `number` says how wide it is shown. None for a strip that is too short for its text: CTC could never spell it."""
         self._done += 1
         self._told(self._done, self._total)
         text = fold(text)
-        padded, frames = pad_strips([prepare_strip(pixels)])
+        padded, frames = pad_strips([prepare_strip(pixels, WIDTHS[number % len(WIDTHS)])])
         codes = encode(text)
         repeats = sum(a == b for a, b in itertools.pairwise(codes))
         if not codes or int(frames[0]) < len(codes) + repeats + 1:

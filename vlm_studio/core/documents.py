@@ -10,6 +10,10 @@ from typing import Literal
 
 Point = tuple[float, float]
 
+STRETCHES = (1.2, 1.0, 1.45)
+"""How wide a careful reader sees a line, as a share of its own width. Narrow writing has hardly two frames a letter, and CTC
+needs a blank between two that are alike: a fifth wider it makes a tenth to a sixth fewer letter errors. Which width is best
+differs from line to line, and the surest reading tells (vlm_studio/recipe/LOG.md)."""
 DOUBTFUL_BELOW = 0.75
 """A word read with less confidence than this is marked as doubtful."""
 

@@ -58,8 +58,8 @@ def strip_width(width: int, height: int) -> int:
     return min(max(math.ceil(STRIP_HEIGHT * width / height), MIN_WIDTH), MAX_WIDTH)
 
 
-def prepare_strip(image: Image | np.ndarray) -> np.ndarray:
-    """Float32 (3, 48, W) in [-1, 1], three equal grey channels, aspect kept: the tower's input for one strip.
+def prepare_strip(image: Image | np.ndarray, stretch: float = 1.0) -> np.ndarray:
+    """Float32 (3, 48, W) in [-1, 1], three equal grey channels, `stretch` times as wide as the aspect says: the tower's input.
 
     `image` is a picture, or a uint8 array (H, W) or (H, W, 3) in RGB. The scaling is the one that the PP-OCR
     recogniser was trained with (48 px high, /127.5 - 1), except that strong reductions average instead of skipping
@@ -69,7 +69,7 @@ def prepare_strip(image: Image | np.ndarray) -> np.ndarray:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     height, width = pixels.shape
-    scaled = strip_width(width, height)
+    scaled = strip_width(round(width * stretch), height)
     method = cv2.INTER_AREA if height > 1.5 * STRIP_HEIGHT else cv2.INTER_LINEAR
     small = cv2.resize(pixels, (scaled, STRIP_HEIGHT), interpolation=method).astype(np.float32) / 127.5 - 1.0
     return np.ascontiguousarray(np.broadcast_to(small, (3, *small.shape)))

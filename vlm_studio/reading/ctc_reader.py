@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PilImage
 
 from vlm_studio.core.cancel import CancelToken
-from vlm_studio.core.documents import LineReading, WordReading
+from vlm_studio.core.documents import STRETCHES, LineReading, WordReading
 from vlm_studio.reading.ctc_words import BLANK, LetterChance, WordChances, spelled_chance, stretches
 from vlm_studio.reading.guards import has_ink, repeats
 from vlm_studio.reading.lexicon import WordList, spellings, weigh
@@ -27,10 +27,10 @@ FRAME_SHARE = 8 / 48
 MAX_RATIO = 48.0
 """Width over height, once stretched, up to which a strip is read in one piece; longer ones are cut at word gaps."""
 BATCH = 8
-STRETCHES = (1.2, 1.0, 1.45)
-"""How wide a careful reader sees a line, as a share of its own width. Narrow writing has hardly two frames a letter, and CTC
-needs a blank between two that are alike: a fifth wider it makes a tenth to a sixth fewer letter errors. Which width is best
-differs from line to line, and the surest reading tells (vlm_studio/recipe/LOG.md)."""
+LIKELIEST = 3
+"""Spellings of a word whose neighbours in the word list are asked about."""
+_HARDLY = -40.0
+"""Log-probability of what the frames cannot spell."""
 SURE = 0.8
 """Confidence of a line above which it is not read at another width."""
 
@@ -56,14 +56,16 @@ class CtcReader:
         clean: Callable[[str], str] = str,
         words: WordList | None = None,
         stretches: Sequence[float] = (1.0,),
+        sure: float = SURE,
     ) -> None:
         """`clean` is applied to every word; `words`, where given, settles doubtful ones.
 
-        A line is read as many times as wide as the first of `stretches` says; where that leaves doubt, at the others too, and
-        the surest reading counts.
+        A line is read as many times as wide as the first of `stretches` says; where that is less than `sure`, at the others
+        too, and the surest reading counts.
         """
         self.name = name
         self._stretches = tuple(stretches)
+        self._sure = sure
         self.recogniser = recogniser
         self._clean = clean
         self._words = words
@@ -134,7 +136,7 @@ class CtcReader:
     def _batch(self, strips: Sequence[Image]) -> list[LineReading]:
         best = self._read(strips, self._stretches[0])
         for stretch in self._stretches[1:]:
-            doubted = [k for k, reading in enumerate(best) if reading.confidence < SURE]
+            doubted = [k for k, reading in enumerate(best) if reading.confidence < self._sure]
             again = self._read([strips[k] for k in doubted], stretch) if doubted else []
             for k, reading in zip(doubted, again, strict=True):
                 if reading.words and reading.confidence > best[k].confidence:
@@ -174,16 +176,30 @@ class CtcReader:
 
 
 class _Settler:
-    """Likely spellings of a stretch of frames, weighed by how frequent they are as words."""
+    """Likely spellings of a stretch of frames, and words that are near them, weighed by how frequent they are as words."""
 
     def __init__(self, probabilities: np.ndarray, characters: Sequence[str], words: WordList) -> None:
         self._characters, self._words = characters, words
+        self._places = {letter: k for k, letter in enumerate(characters)}
+        self._probabilities = probabilities
         self._log_probs = np.log(np.maximum(probabilities, 1e-9))
         # A word has no space inside; where one is likely, its frames were already cut there.
-        self._log_probs[:, list(characters).index(" ")] = -30.0
+        self._log_probs[:, self._places[" "]] = -30.0
 
     def __call__(self, first: int, end: int) -> list[tuple[str, float]]:
-        return weigh(spellings(self._log_probs[first:end], self._characters), self._words)
+        found = spellings(self._log_probs[first:end], self._characters)
+        known = {text for text, _ in found}
+        near = {other for text, _ in found[:LIKELIEST] for other in self._words.near(text)} - known
+        return weigh(
+            [*found, *((other, self._spelled(other, first, end)) for other in sorted(near))], self._words
+        )
+
+    def _spelled(self, text: str, first: int, end: int) -> float:
+        """Natural log-probability that these frames spell `text`."""
+        if any(letter not in self._places for letter in text):
+            return _HARDLY
+        columns = [self._places[letter] for letter in text]
+        return max(_HARDLY, math.log(max(spelled_chance(self._probabilities[first:end], columns), 1e-30)))
 
 
 def _wider(piece: Image, stretch: float) -> Image:
@@ -193,6 +209,10 @@ def _wider(piece: Image, stretch: float) -> Image:
     return piece.resize((width, piece.height), PilImage.Resampling.BICUBIC)
 
 
-def careful(name: str, recogniser: Recogniser, words: Path) -> CtcReader:
-    """A reader around `recogniser` with all that the app has to help it: other widths, and word frequencies."""
-    return CtcReader(name, recogniser, words=WordList(words), stretches=STRETCHES)
+def careful(name: str, recogniser: Recogniser, words: Path, learned: bool = False) -> CtcReader:
+    """A reader around `recogniser` with all that the app has to help it: other widths, and word frequencies.
+
+    What has `learned` a hand is surer than right of its first look, so it always takes all of them.
+    """
+    sure = 1.01 if learned else SURE
+    return CtcReader(name, recogniser, words=WordList(words), stretches=STRETCHES, sure=sure)

@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from vlm_studio.core.documents import STRETCHES
 from vlm_studio.core.errors import ModelUnavailable
-from vlm_studio.reading.ctc_reader import STRETCHES, CtcReader
+from vlm_studio.reading.ctc_reader import CtcReader
 from vlm_studio.reading.light import even_strip
 
 if TYPE_CHECKING:

@@ -1,12 +1,15 @@
 """Which of the likely spellings of a doubtful word people write: frequencies weigh what the ink leaves open.
 
 For each doubtful word, a prefix beam search over its own frames (Graves 2012, ch. 7.5) gives the likely spellings with
-their probability summed over alignments; to each its frequency as a word is added, with a weight tuned on validation
-lines. A word that the ink makes clear is never touched, so that a misspelling written clearly stays one.
+their probability summed over alignments. The search keeps what the frames find likely, and a whole word may hang on one
+letter that they do not: so the words of the list that are a few letters away are asked about too. To each spelling its
+frequency as a word is added, with a weight tuned on validation lines. A word that the ink makes clear is never touched, so
+that a misspelling written clearly stays one.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import math
 import re
@@ -16,9 +19,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
 
 _SPLIT = re.compile(r"['’\-/]")
 _EDGE = re.compile(r"^\W+|\W+$")
+NEAR = 12
+"""Words of the list that are asked about for one unknown word, at most."""
 _LN10 = math.log(10)
 _NEVER = -1e30
 
@@ -27,11 +34,11 @@ _NEVER = -1e30
 class Weights:
     """How much word frequencies count. Tuned on validation lines (vlm_studio/recipe/LOG.md)."""
 
-    frequency: float = 0.4
+    frequency: float = 0.7
     """Weight of the natural log of a word's frequency against the recogniser's log-probability."""
-    unknown: float = 780.0
+    unknown: float = 900.0
     """Centibels of a word that is in no list."""
-    letter: float = 0.7
+    letter: float = 0.9
     """Added to a candidate for each character, against the liking for short words."""
     odd_case: float = 2.0
     """Nats taken from a word with capitals inside, as in "hELLo"."""
@@ -64,6 +71,48 @@ class WordList:
         if bare not in {bare.lower(), bare.upper(), bare.capitalize()} and not _SPLIT.search(bare):
             total -= weights.odd_case / max(weights.frequency, 1e-6)
         return total
+
+    def near(self, word: str) -> tuple[str, ...]:
+        """Words of the list a few letters from an unknown one, in its case, with the punctuation around it as it is.
+
+        Of a word with parts, as in "l'entaprise", each unknown part is exchanged by itself. Short words and numbers have none.
+        """
+        bare = _EDGE.sub("", word)
+        if not bare or any(c.isdigit() for c in bare):
+            return ()
+        start = word.index(bare)
+        found: list[str] = []
+        for part in re.finditer(r"[^'’\-/]+", bare):
+            first, last = start + part.start(), start + part.end()
+            found += [word[:first] + _in_case(w, part[0]) + word[last:] for w in self._near(part[0].lower())]
+        return tuple(found)
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019  an app has one list for as long as it lives
+    def _near(self, word: str) -> tuple[str, ...]:
+        if len(word) < 4 or word in self._centibels:
+            return ()
+        most = 1 if len(word) < 5 else 2 if len(word) < 8 else 3
+        found: list[tuple[float, int, str]] = []
+        for length in range(len(word) - 2, len(word) + 3):
+            choices = self._by_length.get(length, [])
+            for other, distance, _ in process.extract(
+                word, choices, scorer=Levenshtein.distance, score_cutoff=most, limit=NEAR
+            ):
+                found.append((distance, self._centibels[other], other))
+        return tuple(other for *_, other in sorted(found)[:NEAR])
+
+    @cached_property
+    def _by_length(self) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for word in self._centibels:
+            found.setdefault(len(word), []).append(word)
+        return found
+
+
+def _in_case(word: str, like: str) -> str:
+    if len(like) > 1 and like.isupper():
+        return word.upper()
+    return word.capitalize() if like[0].isupper() else word
 
 
 def spellings(
