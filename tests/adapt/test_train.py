@@ -61,8 +61,10 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
     assert main([str(tmp_path / "b")]) == 0
     assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
     steps = [(p.phase, p.step) for p in trainer.points("b")]
-    assert steps == [("train", 2), ("train", 4), ("done", 4)]
-    assert all(p.cer is not None and p.loss is not None for p in trainer.points("a")[:-1])
+    assert steps == [("train", 0), ("train", 2), ("train", 4), ("done", 4)]
+    start, *later = trainer.points("a")[:-1]
+    assert start.cer is not None and start.loss is None
+    assert all(p.cer is not None and p.loss is not None for p in later)
     product = trainer.product("a")
     assert product is not None
     assert hand().parameters(*product) > 0
@@ -93,10 +95,14 @@ def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) 
         training._obey(1, average, optimiser)
     found = [torch.nn.Parameter(torch.zeros_like(p)) for p in average]
     path = tmp_path / "a" / CHECKPOINT
-    assert read_checkpoint(path, [*training._trained(), *found], optimiser).step == 1
+    parts = [*training._trained(), *found]
+    assert read_checkpoint(path, parts, optimiser, training.base_sha256).step == 1
     assert all(torch.equal(a, b) for a, b in zip(found, average, strict=True))
-    # One that another version wrote: the training begins anew.
-    assert read_checkpoint(path, training._trained(), optimiser) == Reached()
+    # One that another version wrote, or that began from other weights: the training begins anew.
+    assert read_checkpoint(path, training._trained(), optimiser, training.base_sha256).step == 0
+    assert read_checkpoint(path, parts, optimiser, "of the weights before") == Reached(
+        of="of the weights before"
+    )
 
 
 def test_the_merged_copy_reads_as_peft_would() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlm_studio.reading.ctc_words import spelled_chance, stretches
+from vlm_studio.reading.ctc_words import spelled_chance, spelled_chances, stretches
 
 
 def frames(seed: int, count: int, classes: int = 5) -> np.ndarray:
@@ -23,6 +23,12 @@ def test_the_chance_of_a_word_is_that_of_ctc(word: list[int]) -> None:
             torch.from_numpy(rows).log()[:, None], torch.tensor([word]), [9], [len(word)], reduction="none"
         )
         assert spelled_chance(rows, word) == pytest.approx(float((-loss).exp()[0]))
+
+
+def test_words_are_as_likely_together_as_alone() -> None:
+    words = [[1], [4, 4, 1, 1], [1, 2, 3], [2, 2]]
+    for rows in (frames(3, 9), frames(4, 3), frames(5, 0)):
+        assert spelled_chances(rows, words) == pytest.approx([spelled_chance(rows, word) for word in words])
 
 
 def test_frames_that_cannot_hold_a_word_have_no_chance_of_it() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.core.ports import Reader
 from vlm_studio.model.adapter_file import check_fits, clean_config, parse_adapter
 from vlm_studio.model.characters import ALPHABET
-from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
+from vlm_studio.model.line_recogniser import LineRecogniser, weights_sha256
 from vlm_studio.model.tower import CharacterHead, LineScorer, LineTower
 
 MakeReader = Callable[[str, LineRecogniser, bool], Reader]
@@ -34,8 +33,7 @@ class NanoHand:
     @cached_property
     def sha256(self) -> str:
         try:
-            value: dict[str, Any] = json.loads((self.folder / "provenance.json").read_text("utf-8"))
-            return str(value["sha256"][WEIGHTS])
+            return weights_sha256(self.folder)
         except (OSError, ValueError, KeyError) as failure:
             raise ModelUnavailable(
                 "The weights of idefics2-nano are missing.", "Restore assets/nano."

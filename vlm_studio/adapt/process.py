@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import shutil
 import subprocess
@@ -33,6 +34,8 @@ from vlm_studio.core.adapters import TrainPoint, TrainSettings
 from vlm_studio.core.errors import Busy, GenerationFailed, NotFound, StoreError
 from vlm_studio.core.settings import PROJECT_ROOT
 from vlm_studio.model.adapter_file import read_config
+
+log = logging.getLogger(__name__)
 
 PROGRAMS: dict[Trains, str] = {"reader": "vlm_studio.adapt.train", "large": "vlm_studio.adapt.qlora"}
 STOPPED = 3
@@ -150,14 +153,14 @@ class Trainer:
                 return
             set_control(folder, "go")
             environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(PROJECT_ROOT)}
-            with (folder / "log.txt").open("ab") as log:
+            with (folder / "log.txt").open("ab") as printed:
                 self._running[training_id] = subprocess.Popen(
                     [sys.executable, "-m", PROGRAMS[read_job(folder).trains], str(folder.resolve())],
                     cwd=PROJECT_ROOT,
                     env=environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    stdout=printed,
+                    stderr=printed,
                 )
 
     def running(self, training_id: str) -> bool:
@@ -204,9 +207,9 @@ class Trainer:
         code = None if process is None else process.poll()
         if code in {None, STOPPED}:
             return None
+        log.error("training %s ended with status %s:\n%s", training_id, code, _said(folder / "log.txt"))
         raise GenerationFailed(
-            f"The training ended by itself (status {code}).",
-            f"Go on with it; {folder / 'log.txt'} has the details.",
+            f"The training ended by itself (status {code}).", "Go on with it; the app's log has the details."
         )
 
     def remove(self, training_id: str) -> None:
@@ -236,6 +239,13 @@ class Trainer:
         if not training_id.isalnum():
             raise NotFound("There is no such training.")
         return self.root / training_id
+
+
+def _said(printed: Path) -> str:
+    """The end of what a process printed."""
+    with contextlib.suppress(OSError):
+        return printed.read_text("utf-8", "replace")[-4000:]
+    return ""
 
 
 def _opened(path: Path) -> Image:

@@ -55,7 +55,7 @@ from vlm_studio.model.characters import spell
 from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoint
 from vlm_studio.model.files import replace_file
 from vlm_studio.model.line_adapter import adaptable
-from vlm_studio.model.line_recogniser import LineRecogniser
+from vlm_studio.model.line_recogniser import LineRecogniser, weights_sha256
 from vlm_studio.model.tower import LineScorer
 
 EVERY = 10
@@ -78,7 +78,9 @@ class Training:
         self.job: Job = read_job(folder)
         self.settings: TrainSettings = self.job.settings
         self.started = time.monotonic()
-        self.scorer = LineScorer(*LineRecogniser(Path(self.job.base)).load())
+        base = Path(self.job.base)
+        self.scorer = LineScorer(*LineRecogniser(base).load())
+        self.base_sha256 = weights_sha256(base)
         self.fast = multiplies_bfloat16()
         self.parent = os.getppid()
 
@@ -88,7 +90,10 @@ class Training:
         trained = self._trained()
         average = [nn.Parameter(p.detach().clone(), requires_grad=False) for p in trained]
         optimiser = torch.optim.AdamW(trained, lr=self.settings.rate, weight_decay=0.01)
-        step = read_checkpoint(self.folder / CHECKPOINT, [*trained, *average], optimiser).step
+        parts = [*trained, *average]
+        step = read_checkpoint(self.folder / CHECKPOINT, parts, optimiser, self.base_sha256).step
+        if step == 0:
+            self._tell("train", 0, None, self._cer(material.check, average))
         losses: list[float] = []
         while step < self.settings.steps:
             self._obey(step, average, optimiser)
@@ -197,7 +202,8 @@ class Training:
     def _checkpoint(
         self, step: int, average: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer
     ) -> None:
-        write_checkpoint(self.folder / CHECKPOINT, Reached(step), [*self._trained(), *average], optimiser)
+        reached = Reached(step, of=self.base_sha256)
+        write_checkpoint(self.folder / CHECKPOINT, reached, [*self._trained(), *average], optimiser)
 
     def _export(self, average: Sequence[Tensor]) -> None:
         put(self._trained(), average)

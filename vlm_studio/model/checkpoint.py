@@ -21,6 +21,8 @@ class Reached:
     step: int = 0
     seconds: float = 0.0
     """Spent on it, where the training counts them."""
+    of: str = ""
+    """SHA-256 of the weights that it began from, where the training says so."""
 
 
 def write_checkpoint(
@@ -31,22 +33,29 @@ def write_checkpoint(
     `trained`: in an order that is the same whenever the training is set up; those that no optimiser moves may be among them.
     """
     tensors: dict[str, Tensor] = {}
+    told = {"step": str(reached.step), "seconds": str(reached.seconds), "of": reached.of}
     for number, parameter in enumerate(trained):
         tensors[f"{number}.value"] = parameter.detach().cpu().contiguous()
         for name, value in optimiser.state.get(parameter, {}).items():
             tensors[f"{number}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    replace_file(path, save(tensors, {"step": str(reached.step), "seconds": str(reached.seconds)}))
+    replace_file(path, save(tensors, told))
 
 
-def read_checkpoint(path: Path, trained: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer) -> Reached:
-    """Where to go on from, with everything in place; `Reached()` where there is no checkpoint that fits."""
+def read_checkpoint(
+    path: Path, trained: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer, of: str = ""
+) -> Reached:
+    """Where to go on from, with everything in place; what was reached is nothing where no checkpoint fits.
+
+    One that began `of` other weights does not: what it learned is of no use to these.
+    """
+    nothing = Reached(of=of)
     if not path.exists():
-        return Reached()
+        return nothing
     with safe_open(path, "pt") as file:
         told = file.metadata() or {}
         names = list(file.keys())
-        if sum(name.endswith(".value") for name in names) != len(trained):
-            return Reached()  # of an older version, which kept other parts
+        if sum(name.endswith(".value") for name in names) != len(trained) or told.get("of", "") != of:
+            return nothing  # an older version kept other parts, or began from other weights
         for number, parameter in enumerate(trained):
             with torch.no_grad():
                 parameter.copy_(file.get_tensor(f"{number}.value"))
@@ -59,4 +68,4 @@ def read_checkpoint(path: Path, trained: Sequence[nn.Parameter], optimiser: torc
             }
             if state:
                 optimiser.state[parameter] = state
-    return Reached(int(told["step"]), float(told.get("seconds", 0)))
+    return Reached(int(told["step"]), float(told.get("seconds", 0)), of)

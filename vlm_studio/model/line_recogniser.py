@@ -70,6 +70,11 @@ class LineRecogniser:
         return self._parts
 
 
+def weights_sha256(folder: Path) -> str:
+    """What the weights in `folder` are to be, as `provenance.json` says. Raises OSError, ValueError or KeyError."""
+    return str(json.loads((folder / "provenance.json").read_text("utf-8"))["sha256"][WEIGHTS])
+
+
 def _groups(widths: Sequence[int]) -> list[list[int]]:
     """Indices of strips that go through together: similar widths, `BATCH_PIXELS` columns at most."""
     groups: list[list[int]] = []
@@ -85,8 +90,7 @@ def _groups(widths: Sequence[int]) -> list[list[int]]:
 def _read(folder: Path) -> tuple[LineTower, CharacterHead]:
     path = folder / WEIGHTS
     try:
-        wanted = json.loads((folder / "provenance.json").read_text("utf-8"))["sha256"][WEIGHTS]
-        if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != weights_sha256(folder):
             raise ValueError("the SHA-256 differs from provenance.json")
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         tower, head = LineTower(), CharacterHead(len(ALPHABET))

@@ -11,7 +11,14 @@ from PIL import Image as PilImage
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import STRETCHES, LineReading, WordReading
-from vlm_studio.reading.ctc_words import BLANK, LetterChance, WordChances, spelled_chance, stretches
+from vlm_studio.reading.ctc_words import (
+    BLANK,
+    LetterChance,
+    WordChances,
+    spelled_chance,
+    spelled_chances,
+    stretches,
+)
 from vlm_studio.reading.guards import has_ink, repeats
 from vlm_studio.reading.lexicon import WordList, spellings, weigh
 from vlm_studio.reading.spelling import apart, spell, words_of
@@ -29,8 +36,8 @@ MAX_RATIO = 48.0
 BATCH = 8
 LIKELIEST = 3
 """Spellings of a word whose neighbours in the word list are asked about."""
-_HARDLY = -40.0
-"""Log-probability of what the frames cannot spell."""
+_HARDLY = 1e-17
+"""Probability of what the frames cannot spell."""
 SURE = 0.8
 """Confidence of a line above which it is not read at another width."""
 
@@ -190,16 +197,11 @@ class _Settler:
         found = spellings(self._log_probs[first:end], self._characters)
         known = {text for text, _ in found}
         near = {other for text, _ in found[:LIKELIEST] for other in self._words.near(text)} - known
-        return weigh(
-            [*found, *((other, self._spelled(other, first, end)) for other in sorted(near))], self._words
-        )
-
-    def _spelled(self, text: str, first: int, end: int) -> float:
-        """Natural log-probability that these frames spell `text`."""
-        if any(letter not in self._places for letter in text):
-            return _HARDLY
-        columns = [self._places[letter] for letter in text]
-        return max(_HARDLY, math.log(max(spelled_chance(self._probabilities[first:end], columns), 1e-30)))
+        written = sorted(other for other in near if all(letter in self._places for letter in other))
+        columns = [[self._places[letter] for letter in other] for other in written]
+        chances = spelled_chances(self._probabilities[first:end], columns)
+        asked = zip(written, np.log(np.maximum(chances, _HARDLY)).tolist(), strict=True)
+        return weigh([*found, *asked], self._words)
 
 
 def _wider(piece: Image, stretch: float) -> Image:

@@ -35,21 +35,36 @@ class WordChances:
 
 
 def spelled_chance(probabilities: np.ndarray, columns: Sequence[int]) -> float:
-    """That (frames, classes) spell exactly these columns: the forward algorithm of CTC (Graves et al. 2006), 0-1."""
-    states = _states(columns)
-    if not len(probabilities) or not columns:
-        return 0.0
+    """That (frames, classes) spell exactly these columns, 0-1."""
+    return float(spelled_chances(probabilities, [columns])[0]) if columns else 0.0
+
+
+def spelled_chances(probabilities: np.ndarray, words: Sequence[Sequence[int]]) -> np.ndarray:
+    """(words,): that (frames, classes) spell exactly each of these rows of columns, none of them empty, 0-1.
+
+    The forward algorithm of CTC (Graves et al. 2006), for all words at once.
+    """
+    if not len(probabilities) or not words:
+        return np.zeros(len(words))
+    longest = 2 * max(map(len, words)) + 1
+    states = np.full((len(words), longest), BLANK)
+    skips = np.zeros(states.shape, dtype=bool)
+    for row, columns in enumerate(words):
+        own = _states(columns)
+        states[row, : len(own)], skips[row, : len(own)] = own, _skips(own)
+    # What stands beyond the end of a shorter word is reached from its end, and leads nowhere.
     emitted = probabilities[:, states].astype(np.float64)
-    forward = np.zeros(len(states))
-    forward[:2] = emitted[0, :2]
-    skips = _skips(states)
-    for row in emitted[1:]:
+    forward = np.zeros(states.shape)
+    forward[:, :2] = emitted[0, :, :2]
+    for frame in emitted[1:]:
         before = forward
         forward = before.copy()
-        forward[1:] += before[:-1]
-        forward[2:] += np.where(skips[2:], before[:-2], 0.0)
-        forward *= row
-    return float(min(1.0, forward[-2:].sum()))
+        forward[:, 1:] += before[:, :-1]
+        forward[:, 2:] += np.where(skips[:, 2:], before[:, :-2], 0.0)
+        forward *= frame
+    ends = np.array([2 * len(columns) for columns in words])
+    rows = np.arange(len(words))
+    return np.asarray(np.minimum(1.0, forward[rows, ends] + forward[rows, ends - 1]))
 
 
 def stretches(probabilities: np.ndarray, columns: Sequence[int]) -> list[tuple[int, int]]:
