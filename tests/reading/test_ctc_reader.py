@@ -133,6 +133,7 @@ def test_a_doubtful_line_is_read_at_other_widths_and_the_surest_reading_counts()
         ({"w120": ("cat", 0.5), "w100": ("cut", 0.9), "w145": ("cot", 0.8)}, "cut", [120, 100]),
         ({"w120": ("cat", 0.6), "w100": ("cut", 0.5), "w145": ("cot", 0.7)}, "cot", [120, 100, 145]),
         ({"w120": ("cat", 0.6), "w100": (" ", 1.0), "w145": (" ", 1.0)}, "cat", [120, 100, 145]),
+        ({"w120": (" ", 1.0), "w100": ("cut", 0.6), "w145": (" ", 1.0)}, "cut", [120, 100, 145]),
     ):
         recogniser = ByWidth(**said)
         (reading,) = CtcReader("wide", recogniser, stretches=(1.2, 1.0, 1.45)).read([strip], CancelToken())

@@ -143,10 +143,10 @@ class CtcReader:
     def _batch(self, strips: Sequence[Image]) -> list[LineReading]:
         best = self._read(strips, self._stretches[0])
         for stretch in self._stretches[1:]:
-            doubted = [k for k, reading in enumerate(best) if reading.confidence < self._sure]
+            doubted = [k for k, reading in enumerate(best) if _sureness(reading) < self._sure]
             again = self._read([strips[k] for k in doubted], stretch) if doubted else []
             for k, reading in zip(doubted, again, strict=True):
-                if reading.words and reading.confidence > best[k].confidence:
+                if _sureness(reading) > _sureness(best[k]):
                     best[k] = reading
         return best
 
@@ -202,6 +202,11 @@ class _Settler:
         chances = spelled_chances(self._probabilities[first:end], columns)
         asked = zip(written, np.log(np.maximum(chances, _HARDLY)).tolist(), strict=True)
         return weigh([*found, *asked], self._words)
+
+
+def _sureness(reading: LineReading) -> float:
+    """What was read with no words may be blank, or have words at another width."""
+    return reading.confidence if reading.words else 0.0
 
 
 def _wider(piece: Image, stretch: float) -> Image:
