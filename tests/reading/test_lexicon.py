@@ -60,3 +60,11 @@ def test_words_near_an_unknown_one_keep_its_case_its_punctuation_and_its_known_p
     assert "HOSPITALIER" in WORDS.near("PAPITALIER")
     assert all(word.startswith("(grand-") for word in WORDS.near("(grand-pèrre)"))
     assert WORDS.near("maison") == WORDS.near("1l931") == WORDS.near("xq") == WORDS.near("...") == ()
+
+
+def test_the_parts_of_a_word_are_of_one_language() -> None:
+    def frequent(word: str) -> float:
+        return WORDS.log_probability(word, Weights())
+
+    assert frequent("l'eau") > frequent("l'water") and frequent("d'école") > frequent("d'school")
+    assert frequent("d'clock") - frequent("o'clock") < 1.0

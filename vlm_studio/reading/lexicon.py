@@ -54,20 +54,31 @@ class WordList:
         self.path = path
 
     @cached_property
-    def _centibels(self) -> dict[str, int]:
+    def _centibels(self) -> dict[str, tuple[int | None, ...]]:
+        """Of each word in each language; None in one that does not have it."""
         rows = (line.split("\t") for line in gzip.decompress(self.path.read_bytes()).decode().splitlines())
-        return {word: min(int(level) for level in levels if level) for word, *levels in rows}
+        return {word: tuple(int(level) if level else None for level in levels) for word, *levels in rows}
 
     def log_probability(self, word: str, weights: Weights) -> float:
-        """Natural log of the frequency of `word`, case and the punctuation around it put aside."""
+        """Natural log of the frequency of `word`, case and the punctuation around it put aside.
+
+        Parts of a word are of one language, whichever likes them best together: French elides before no English word.
+        """
         bare = _EDGE.sub("", word)
         if not bare or any(c.isdigit() for c in bare):
             number = -weights.unknown / 100 * _LN10 * 0.7
             mixed = any(c.isalpha() for c in bare)
             return number - (weights.mixed / max(weights.frequency, 1e-6) if mixed else 0.0)
-        total = 0.0
-        for part in filter(None, _SPLIT.split(bare)):
-            total -= self._centibels.get(part.lower(), weights.unknown) / 100 * _LN10
+        parts = [self._centibels.get(part.lower(), ()) for part in filter(None, _SPLIT.split(bare))]
+        languages = max(map(len, parts), default=0)
+        total = (
+            -_LN10
+            / 100
+            * min(
+                (sum(_level(part, k, weights.unknown) for part in parts) for k in range(languages)),
+                default=weights.unknown * len(parts),
+            )
+        )
         if bare not in {bare.lower(), bare.upper(), bare.capitalize()} and not _SPLIT.search(bare):
             total -= weights.odd_case / max(weights.frequency, 1e-6)
         return total
@@ -98,7 +109,7 @@ class WordList:
             for other, distance, _ in process.extract(
                 word, choices, scorer=Levenshtein.distance, score_cutoff=most, limit=NEAR
             ):
-                found.append((distance, self._centibels[other], other))
+                found.append((distance, min(filter(None, self._centibels[other])), other))
         return tuple(other for *_, other in sorted(found)[:NEAR])
 
     @cached_property
@@ -107,6 +118,11 @@ class WordList:
         for word in self._centibels:
             found.setdefault(len(word), []).append(word)
         return found
+
+
+def _level(levels: Sequence[int | None], language: int, unknown: float) -> float:
+    level = levels[language] if language < len(levels) else None
+    return unknown if level is None else level
 
 
 def _in_case(word: str, like: str) -> str:
