@@ -5,7 +5,8 @@
 SET is what `vlm_studio.recipe.collect` gathers. Lines are drawn in font families that training never saw, and taken from
 Copiste's texts that it never saw. Every variant reads the same lines: `fast` and nano at the line's own width and a
 fifth wider, nano without and with word frequencies, and as it ships: lines in doubt at three widths. Speed is measured
-with the readers taking turns; loading in processes of their own. Prints a table, writes results/readers.json, fills the table in README.md, and tells nano's card what it measures.
+with the readers taking turns; loading in processes of their own. Prints a table, writes results/readers.json, fills the table
+in README.md, and tells nano's card what it measures.
 """
 
 from __future__ import annotations

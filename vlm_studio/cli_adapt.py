@@ -75,8 +75,7 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
 
 def _status(args: argparse.Namespace, studio: Studio) -> int:
     parts = studio.adapting.split(args.owner)
-    pages = "1 page" if parts.held_pages == 1 else f"{parts.held_pages} pages"
-    print(f"{len(parts.learn)} lines to learn from, {len(parts.held)} on {pages} kept back to test on.")
+    print(f"{len(parts.learn)} lines to learn from, {parts.kept_back}")
     print(studio.adapting.advice(args.owner).sentence)
     worn = studio.adapter_store.in_use(args.owner)
     if worn is not None and not studio.adapters.fits(worn):

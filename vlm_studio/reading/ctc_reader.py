@@ -94,10 +94,10 @@ class CtcReader:
         return max(found, key=lambda chances: sum(math.log(max(c.chance, 1e-9)) for c in chances))
 
     def _chances_at(self, strip: Image, words: Sequence[WordReading], stretch: float) -> list[WordChances]:
-        pieces = split_at_gaps(strip, MAX_RATIO / stretch)
-        scored = self.recogniser.probabilities([_wider(piece, stretch) for _, piece in pieces])
+        pieces = _cut(strip, stretch)
+        scored = self.recogniser.probabilities([piece for _, piece in pieces])
         starts = [offset for offset, _ in pieces]
-        frame_px = strip.height * FRAME_SHARE / stretch
+        frame_px = _frame_px(strip, stretch)
         found = []
         for place, word in enumerate(words):
             piece = max((k for k, start in enumerate(starts) if start <= word.box.left), default=0)
@@ -141,28 +141,22 @@ class CtcReader:
         )
 
     def _batch(self, strips: Sequence[Image]) -> list[LineReading]:
-        best = self._read(strips, self._stretches[0])
-        for stretch in self._stretches[1:]:
-            doubted = [k for k, reading in enumerate(best) if _sureness(reading) < self._sure]
-            again = self._read([strips[k] for k in doubted], stretch) if doubted else []
-            for k, reading in zip(doubted, again, strict=True):
+        best = [self._reading(()) for _ in strips]
+        doubted = [k for k, strip in enumerate(strips) if has_ink(strip)]
+        for stretch in self._stretches:
+            for k, reading in zip(doubted, self._read([strips[k] for k in doubted], stretch), strict=True):
                 if _sureness(reading) > _sureness(best[k]):
                     best[k] = reading
+            doubted = [k for k in doubted if _sureness(best[k]) < self._sure]
         return best
 
     def _read(self, strips: Sequence[Image], stretch: float) -> list[LineReading]:
-        pieces = [
-            (number, offset, piece)
-            for number, strip in enumerate(strips)
-            if has_ink(strip)
-            for offset, piece in split_at_gaps(strip, MAX_RATIO / stretch)
-        ]
-        wide = [_wider(piece, stretch) for _, _, piece in pieces]
-        scored = self.recogniser.probabilities(wide) if wide else []
+        """One look at strips with ink on them."""
+        pieces = [(number, *cut) for number, strip in enumerate(strips) for cut in _cut(strip, stretch)]
+        scored = self.recogniser.probabilities([piece for *_, piece in pieces]) if pieces else []
         found: list[list[WordReading]] = [[] for _ in strips]
         for (number, offset, piece), probabilities in zip(pieces, scored, strict=True):
-            frame_px = piece.height * FRAME_SHARE / stretch
-            found[number] += self._piece(probabilities, offset, frame_px, piece.height)
+            found[number] += self._piece(probabilities, offset, _frame_px(piece, stretch), piece.height)
         return [self._reading(apart(words, strip.width)) for words, strip in zip(found, strips, strict=True)]
 
     def _piece(
@@ -209,11 +203,21 @@ def _sureness(reading: LineReading) -> float:
     return reading.confidence if reading.words else 0.0
 
 
+def _cut(strip: Image, stretch: float) -> list[tuple[int, Image]]:
+    """(x offset in the strip, piece `stretch` times as wide as it stands there) of all of a strip."""
+    return [(offset, _wider(piece, stretch)) for offset, piece in split_at_gaps(strip, MAX_RATIO / stretch)]
+
+
 def _wider(piece: Image, stretch: float) -> Image:
     if stretch == 1:
         return piece
     width = max(1, round(piece.width * stretch))
     return piece.resize((width, piece.height), PilImage.Resampling.BICUBIC)
+
+
+def _frame_px(strip: Image, stretch: float) -> float:
+    """Width of a frame in pixels of the strip as it was before it was stretched."""
+    return strip.height * FRAME_SHARE / stretch
 
 
 def careful(name: str, recogniser: Recogniser, words: Path, learned: bool = False) -> CtcReader:

@@ -54,10 +54,11 @@ class WordList:
         self.path = path
 
     @cached_property
-    def _centibels(self) -> dict[str, tuple[int | None, ...]]:
-        """Of each word in each language; None in one that does not have it."""
-        rows = (line.split("\t") for line in gzip.decompress(self.path.read_bytes()).decode().splitlines())
-        return {word: tuple(int(level) if level else None for level in levels) for word, *levels in rows}
+    def _languages(self) -> tuple[dict[str, int], ...]:
+        """Centibels of the words of each language."""
+        rows = [row.split("\t") for row in gzip.decompress(self.path.read_bytes()).decode().splitlines()]
+        columns = range(1, len(rows[0]) if rows else 2)
+        return tuple({row[0]: int(row[k]) for row in rows if row[k]} for k in columns)
 
     def log_probability(self, word: str, weights: Weights) -> float:
         """Natural log of the frequency of `word`, case and the punctuation around it put aside.
@@ -69,16 +70,9 @@ class WordList:
             number = -weights.unknown / 100 * _LN10 * 0.7
             mixed = any(c.isalpha() for c in bare)
             return number - (weights.mixed / max(weights.frequency, 1e-6) if mixed else 0.0)
-        parts = [self._centibels.get(part.lower(), ()) for part in filter(None, _SPLIT.split(bare))]
-        languages = max(map(len, parts), default=0)
-        total = (
-            -_LN10
-            / 100
-            * min(
-                (sum(_level(part, k, weights.unknown) for part in parts) for k in range(languages)),
-                default=weights.unknown * len(parts),
-            )
-        )
+        parts = [part.lower() for part in _SPLIT.split(bare) if part]
+        likings = (sum(own.get(part, weights.unknown) for part in parts) for own in self._languages)
+        total = -min(likings) / 100 * _LN10
         if bare not in {bare.lower(), bare.upper(), bare.capitalize()} and not _SPLIT.search(bare):
             total -= weights.odd_case / max(weights.frequency, 1e-6)
         return total
@@ -100,7 +94,7 @@ class WordList:
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  an app has one list for as long as it lives
     def _near(self, word: str) -> tuple[str, ...]:
-        if len(word) < 4 or word in self._centibels:
+        if len(word) < 4 or self._known(word):
             return ()
         most = 1 if len(word) < 5 else 2 if len(word) < 8 else 3
         found: list[tuple[float, int, str]] = []
@@ -109,20 +103,19 @@ class WordList:
             for other, distance, _ in process.extract(
                 word, choices, scorer=Levenshtein.distance, score_cutoff=most, limit=NEAR
             ):
-                found.append((distance, min(filter(None, self._centibels[other])), other))
+                found.append((distance, min(self._known(other)), other))
         return tuple(other for *_, other in sorted(found)[:NEAR])
+
+    def _known(self, word: str) -> list[int]:
+        """Its centibels in the languages that have it."""
+        return [own[word] for own in self._languages if word in own]
 
     @cached_property
     def _by_length(self) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
-        for word in self._centibels:
+        for word in sorted(set().union(*self._languages)):
             found.setdefault(len(word), []).append(word)
         return found
-
-
-def _level(levels: Sequence[int | None], language: int, unknown: float) -> float:
-    level = levels[language] if language < len(levels) else None
-    return unknown if level is None else level
 
 
 def _in_case(word: str, like: str) -> str:

@@ -30,6 +30,12 @@ class Split:
     def held_pages(self) -> int:
         return len({line.page_image_sha256 for line in self.held})
 
+    @property
+    def kept_back(self) -> str:
+        """The end of a sentence about the lines."""
+        pages = "1 page" if self.held_pages == 1 else f"{self.held_pages} pages"
+        return f"{len(self.held)} on {pages} kept back to test on."
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:

@@ -27,9 +27,7 @@ def _shown() -> Iterator[None]:
         log.info("cancelled: %s", failure)
     except StudioError as failure:
         log.info("%s", failure, exc_info=failure)
-        raise gr.Error(
-            f"{failure.message} {failure.hint}".strip(), title="That did not work", print_exception=False
-        ) from failure
+        raise gr.Error(str(failure), title="That did not work", print_exception=False) from failure
     except Exception as failure:
         log.exception("a handler failed")
         raise gr.Error(

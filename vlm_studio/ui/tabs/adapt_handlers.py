@@ -89,8 +89,7 @@ def _counted(parts: Split) -> str:
     """What there is to learn from; nothing is said of nothing."""
     if not parts.held:
         return ""
-    pages = "1 page" if parts.held_pages == 1 else f"{parts.held_pages} pages"
-    return f"{len(parts.learn)} corrected lines to learn from, {len(parts.held)} on {pages} kept back to test on."
+    return f"{len(parts.learn)} corrected lines to learn from, {parts.kept_back}"
 
 
 def _shown(html: str) -> Any:

@@ -202,8 +202,7 @@ def _run(told: str, compared: Callable[[], list[Any]]) -> Iterator[list[Any]]:
         yield [status_html("Stopped.", None), gr.skip(), gr.skip(), gr.update(visible=False)]
     except StudioError as failure:
         log.info("%s", failure, exc_info=failure)
-        problem = status_html(f"{failure.message} {failure.hint}".strip(), None, problem=True)
-        yield [problem, gr.skip(), gr.skip(), gr.update(visible=False)]
+        yield [status_html(str(failure), None, problem=True), gr.skip(), gr.skip(), gr.update(visible=False)]
 
 
 def _keep(
