@@ -148,10 +148,12 @@ def adapt_hands(found: dict[str, Any]) -> str:
 
 
 def _learned(row: dict[str, Any] | None) -> str:
-    """Error rate before and after, the change, and how many of the trainings the gate let pass."""
+    """Error rate before and after, the change, and what the gate said."""
     if row is None:
         return ""
-    return f"{row['before']:.3f} to {row['after']:.3f} ({row['change']:+.0%}); {row['passed']} of {row['trainings']} worn"
+    verdict = row["verdict"]
+    said = "worn" if verdict["passed"] else "refused"
+    return f"{verdict['cer_before']:.3f} to {verdict['cer_after']:.3f} ({row['change']:+.0%}); {said}"
 
 
 def engine_speed(found: dict[str, Any]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,22 @@ def test_it_says_what_runs_here_and_why(
     assert main(["doctor"]) == 1 and "names no revision" in capsys.readouterr().err
     monkeypatch.delenv("VLM_STUDIO_REVISIONS")
     assert main(["doctor"]) == 0 and "idefics2-8b-chatty:" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+def test_a_reader_that_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "vlm_studio", "doctor"],
+            cwd=Path(__file__).resolve().parents[1],
+            env={**os.environ, "VLM_STUDIO_DATA_DIR": str(tmp_path)},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -32,7 +32,7 @@ COMMANDS: tuple[str, ...] = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 something could not be done, 2 wrong usage."""
+    """Exit status: 0 done, 1 something could not be done, 2 wrong usage; 130 interrupted, 141 nobody reads the output any more."""
     parser = argparse.ArgumentParser(
         prog="vlm_studio", description="Handwriting and documents, read locally."
     )
@@ -55,7 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     studio = importlib.import_module("vlm_studio.studio").Studio(settings)
     try:
-        return int(args.run(args, studio))
+        status = int(args.run(args, studio))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough (`| head`); what is still in the buffer is not to fail at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     except StudioError as error:
         print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
         return 1

@@ -20,7 +20,6 @@ from vlm_studio.model.characters import ALPHABET
 from vlm_studio.model.checkpoint import Reached, read_checkpoint
 from vlm_studio.model.line_adapter import adaptable, adapted, delta
 from vlm_studio.model.line_recogniser import LineRecogniser
-from vlm_studio.model.tower import LineScorer
 from vlm_studio.reading.ctc_reader import CtcReader
 
 from .conftest import ROOT
@@ -107,20 +106,20 @@ def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) 
 
 def test_the_merged_copy_reads_as_peft_would() -> None:
     peft = pytest.importorskip("peft")
-    base = LineScorer(*LineRecogniser(NANO).load())
+    base = LineRecogniser(NANO).load()
     names = adaptable(base, FIRST_BLOCK)
     assert "head" in names
     assert not any(name.startswith("tower.blocks.3.") for name in names)
     torch.manual_seed(3)
     worn = peft.inject_adapter_in_model(
         peft.LoraConfig(r=2, lora_alpha=4, target_modules=names, init_lora_weights=False),
-        LineScorer(*LineRecogniser(NANO).load()),
+        LineRecogniser(NANO).load(),
     ).eval()
     from safetensors.torch import save
 
     state = {f"base_model.model.{k}": v.contiguous() for k, v in peft.get_peft_model_state_dict(worn).items()}
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
-    merged = adapted(base, config, save(state))
+    merged = adapted(base, config, save(state)).scorer
     pixels, frames = torch.rand(1, 3, 48, 160) * 2 - 1, torch.tensor([20])
     with torch.inference_mode():
         plain, one, other = base(pixels, frames), worn(pixels, frames), merged(pixels, frames)

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.model.characters import ALPHABET, fold, pad_strips, prepare_strip
+from vlm_studio.model.line_adapter import adapted
 from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
 from vlm_studio.reading.ctc_reader import CtcReader, careful
 from vlm_studio.reading.fast import FastReader
@@ -71,6 +72,30 @@ def test_an_adapter_at_no_strength_is_the_base_bit_for_bit(
     assert 0 < np.abs(half - base).max() < np.abs(whole - base).max()
 
 
+@pytest.mark.parametrize("names", [["tower.blocks.11.expand", "head"], ["tower.stem.out", "head"]])
+def test_a_learned_hand_is_pooled_with_the_base(
+    recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]], names: list[str]
+) -> None:
+    base, generator, state = recogniser.load(), torch.Generator().manual_seed(2), {}
+    for name in names:
+        weight = base.get_submodule(name).weight
+        assert isinstance(weight, torch.Tensor)
+        for side, shape in (("A", (2, *weight.shape[1:])), ("B", (len(weight), 2, *[1] * (weight.ndim - 2)))):
+            state[f"base_model.model.{name}.lora_{side}.weight"] = 0.1 * torch.randn(
+                shape, generator=generator
+            )
+    adapter = ({"peft_type": "LORA", "r": 2, "lora_alpha": 2}, save(state))
+    alone = adapted(base, *adapter).scorer
+    images = [image for image, _ in lines[:3]]
+    for image, found in zip(images, LineRecogniser(NANO, adapter).probabilities(images), strict=True):
+        pixels, frames = pad_strips([prepare_strip(image)])
+        with torch.inference_mode():
+            both = [scorer(torch.from_numpy(pixels), torch.from_numpy(frames)) for scorer in (base, alone)]
+        assert (both[0] - both[1]).abs().max() > 0.1
+        pooled = (sum(both) / 2).softmax(-1)[0, : frames[0]]
+        assert np.abs(pooled.numpy() - found).max() < 2e-4
+
+
 def test_the_reader_says_how_likely_each_word_is_at_its_place(
     recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]
 ) -> None:
@@ -86,7 +111,7 @@ def test_the_reader_says_how_likely_each_word_is_at_its_place(
 
 
 def test_padding_changes_nothing(recogniser: LineRecogniser, lines: list[tuple[Image.Image, str]]) -> None:
-    tower, _ = recogniser.load()
+    tower = recogniser.load().tower
     strip = prepare_strip(lines[0][0])
     pixels, frames = pad_strips([strip])
     wider = np.concatenate([pixels, np.ones((1, 3, 48, 64), np.float32)], axis=3)

@@ -56,7 +56,6 @@ from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoi
 from vlm_studio.model.files import replace_file
 from vlm_studio.model.line_adapter import adaptable
 from vlm_studio.model.line_recogniser import LineRecogniser, weights_sha256
-from vlm_studio.model.tower import LineScorer
 
 EVERY = 10
 """Steps between two points of the curve, each with a checkpoint."""
@@ -79,7 +78,7 @@ class Training:
         self.settings: TrainSettings = self.job.settings
         self.started = time.monotonic()
         base = Path(self.job.base)
-        self.scorer = LineScorer(*LineRecogniser(base).load())
+        self.scorer = LineRecogniser(base).load()
         self.base_sha256 = weights_sha256(base)
         self.fast = multiplies_bfloat16()
         self.parent = os.getppid()

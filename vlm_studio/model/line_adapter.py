@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from vlm_studio.model.adapter_file import LoraWeights, check_fits, parse_adapter
-from vlm_studio.model.tower import LineScorer
+from vlm_studio.model.tower import BLOCKS, LineScorer
 
 
-def adapted(base: LineScorer, config: Mapping[str, Any], weights: bytes, strength: float = 1.0) -> LineScorer:
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    scorer: LineScorer
+    first_block: int
+    """Blocks of its tower before this one are the base's own, and so is the stem, unless this is -1."""
+
+
+def adapted(base: LineScorer, config: Mapping[str, Any], weights: bytes, strength: float = 1.0) -> Adapted:
     """A copy of `base` that reads with the adapter at `strength` (0: as `base`), in evaluation mode.
 
     Raises AdapterRejected.
@@ -25,7 +33,7 @@ def adapted(base: LineScorer, config: Mapping[str, Any], weights: bytes, strengt
         for name in adapter.modules:
             weight: Any = changed.get_submodule(name).weight
             weight += strength * delta(adapter, name)
-    return changed.eval()
+    return Adapted(changed.eval(), min(map(_block, adapter.modules), default=len(BLOCKS)))
 
 
 def delta(adapter: LoraWeights, name: str) -> torch.Tensor:
@@ -41,10 +49,14 @@ def adaptable(base: nn.Module, first_block: int) -> list[str]:
     """
     names = []
     for name, module in base.named_modules():
-        late = not name.startswith(("tower.stem", "tower.blocks.")) or (
-            name.startswith("tower.blocks.") and int(name.split(".")[2]) >= first_block
-        )
         plain = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
-        if late and plain and ".squeeze." not in name:
+        if plain and _block(name) >= first_block and ".squeeze." not in name:
             names.append(name)
     return names
+
+
+def _block(name: str) -> int:
+    """Number of the tower's block that a module of a LineScorer is in; the stem counts as -1, the rest as after them all."""
+    if name.startswith("tower.blocks."):
+        return int(name.split(".")[2])
+    return -1 if name.startswith("tower.stem") else len(BLOCKS)

@@ -2,6 +2,9 @@
 
 The same weights feed nano's connector; here they are read directly, which is what reading a page needs. Weights are
 float16 safetensors beside `card.json` and `provenance.json`, whose SHA-256 must be theirs.
+
+With a personal adapter every strip is read by the weights as they are and by those with the adapter, and their
+probabilities are pooled: what a few lines taught too firmly, the many that the reader learned from before hold back.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.model.characters import ALPHABET, FRAME_PIXELS, pad_strips, prepare_strip
-from vlm_studio.model.line_adapter import adapted
+from vlm_studio.model.line_adapter import Adapted, adapted
 from vlm_studio.model.tower import CharacterHead, LineScorer, LineTower
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 WEIGHTS = "tower.safetensors"
 BATCH_PIXELS = 8 * 1200
 """Columns of one padded batch: enough work for two cores, little wasted on padding."""
+LEARNED_SHARE = 0.5
+"""Weight of the log-probabilities read with a personal adapter; those read without it have the rest."""
 
 
 class LineRecogniser:
@@ -44,35 +50,54 @@ class LineRecogniser:
         self._adapter = adapter if strength else None
         self._strength = strength
         self._lock = threading.Lock()
-        self._parts: tuple[LineTower, CharacterHead] | None = None
+        self._base: LineScorer | None = None
+        self._learned: Adapted | None = None
 
     def probabilities(self, pieces: Sequence[Image]) -> list[np.ndarray]:
-        """(frames, 1 + alphabet) for each strip, in order. Raises ModelUnavailable."""
-        tower, head = self.load()
+        """(frames, 1 + alphabet) for each strip, in order. Raises ModelUnavailable, AdapterRejected."""
+        base, learned = self._load()
         strips = [prepare_strip(piece) for piece in pieces]
         found: list[np.ndarray] = [np.empty(0)] * len(strips)
         for group in _groups([strip.shape[2] for strip in strips]):
             pixels, frames = pad_strips([strips[k] for k in group])
             with torch.inference_mode():
-                scores = head(tower(torch.from_numpy(pixels), torch.from_numpy(frames))).softmax(-1).numpy()
+                scores = _scores(base, learned, torch.from_numpy(pixels), torch.from_numpy(frames)).numpy()
             for row, k in enumerate(group):
                 found[k] = scores[row, : frames[row]]
         return found
 
-    def load(self) -> tuple[LineTower, CharacterHead]:
-        """Tower and head in evaluation mode. Raises ModelUnavailable for missing or altered weights, AdapterRejected."""
+    def load(self) -> LineScorer:
+        """Tower and head without any adapter, in evaluation mode. Raises ModelUnavailable for missing or altered weights."""
+        return self._load()[0]
+
+    def _load(self) -> tuple[LineScorer, Adapted | None]:
         with self._lock:
-            if self._parts is None:
-                self._parts = _read(self.folder)
+            if self._base is None:
+                base = _read(self.folder)
                 if self._adapter is not None:
-                    scorer = adapted(LineScorer(*self._parts), *self._adapter, self._strength)
-                    self._parts = scorer.tower, scorer.head
-        return self._parts
+                    self._learned = adapted(base, *self._adapter, self._strength)
+                self._base = base
+            return self._base, self._learned
 
 
 def weights_sha256(folder: Path) -> str:
     """What the weights in `folder` are to be, as `provenance.json` says. Raises OSError, ValueError or KeyError."""
     return str(json.loads((folder / "provenance.json").read_text("utf-8"))["sha256"][WEIGHTS])
+
+
+def _scores(base: LineScorer, learned: Adapted | None, pixels: Tensor, frames: Tensor) -> Tensor:
+    """Probabilities (N, T, 1 + alphabet). What an adapter leaves as it is is run once."""
+    if learned is None:
+        plain: Tensor = base.head(base.tower(pixels, frames))
+        return plain.softmax(-1)
+    shared = max(0, learned.first_block)
+    early = base.tower.early(pixels, frames, shared)
+    before: Tensor = base.head(base.tower.late(early, frames, shared))
+    if learned.first_block < 0:
+        early = learned.scorer.tower.early(pixels, frames, shared)
+    after = learned.scorer.head(learned.scorer.tower.late(early, frames, shared))
+    # Averaged scores are averaged log-probabilities, but for what softmax takes off again.
+    return before.lerp(after, LEARNED_SHARE).softmax(-1)
 
 
 def _groups(widths: Sequence[int]) -> list[list[int]]:
@@ -87,20 +112,17 @@ def _groups(widths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _read(folder: Path) -> tuple[LineTower, CharacterHead]:
+def _read(folder: Path) -> LineScorer:
     path = folder / WEIGHTS
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != weights_sha256(folder):
             raise ValueError("the SHA-256 differs from provenance.json")
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
-        tower, head = LineTower(), CharacterHead(len(ALPHABET))
-        tower.load_state_dict(
-            {k.removeprefix("tower."): v for k, v in state.items() if k.startswith("tower.")}
-        )
-        head.load_state_dict({k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")})
+        scorer = LineScorer(LineTower(), CharacterHead(len(ALPHABET)))
+        scorer.load_state_dict(state)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as failure:
         raise ModelUnavailable(
             f"The weights of idefics2-nano in {folder} are missing or damaged.",
             "Restore the folder assets/nano, or choose the reader 'fast'.",
         ) from failure
-    return tower.eval(), head.eval()
+    return scorer.eval()
