@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from vlm_studio.adapt.recompose import HEIGHT, CutWord, cut_words, join_words, letter_frames
+from vlm_studio.adapt.recompose import BORROWED, HEIGHT, CutWord, Words, cut_words, join_words, letter_frames
 from vlm_studio.model.characters import ALPHABET, FRAME_PIXELS, STRIP_HEIGHT, encode
 
 
@@ -63,7 +64,19 @@ def test_a_joined_line_says_the_words_that_it_shows(seed: int) -> None:
         CutWord(np.full((32, 200), 0.7, np.float32), "wide"),
         CutWord(np.zeros((64, 40), np.float32), "so"),
     )
-    pixels, text = join_words([wide, narrow], random.Random(seed))
+    pixels, text = join_words(Words([wide, narrow]).take, random.Random(seed))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (HEIGHT, sum(400 if word == "wide" else 40 for word in text.split()))
-    assert join_words([wide], random.Random(seed))[1] == "wide"
+    assert join_words(Words([wide]).take, random.Random(seed))[1] == "wide"
+
+
+def test_rare_letters_come_more_often_and_what_is_lacking_is_borrowed() -> None:
+    ink = np.zeros((64, 40), np.float32)
+    own = [CutWord(ink, "le")] * 9 + [CutWord(ink, "Kiwi")]
+    others = [CutWord(ink, "elle"), CutWord(ink, "Quatre")]
+    rng = random.Random(4)
+    taken = Counter(Words(own, others).take(rng).text for _ in range(4000))
+    assert set(taken) == {"le", "Kiwi", "elle", "Quatre"}
+    assert taken["Kiwi"] > taken["le"] / 9 * 2
+    assert taken["Quatre"] > 5 * taken["elle"]
+    assert abs((taken["Quatre"] + taken["elle"]) / 4000 - BORROWED) < 0.03

@@ -18,7 +18,7 @@ from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.errors import ModelUnavailable
 from vlm_studio.model.characters import ALPHABET, fold, pad_strips, prepare_strip
 from vlm_studio.model.line_adapter import adapted
-from vlm_studio.model.line_recogniser import WEIGHTS, LineRecogniser
+from vlm_studio.model.line_recogniser import LEARNED_SHARE, WEIGHTS, LineRecogniser
 from vlm_studio.reading.ctc_reader import CtcReader, careful
 from vlm_studio.reading.fast import FastReader
 from vlm_studio.reading.lexicon import WordList
@@ -92,7 +92,7 @@ def test_a_learned_hand_is_pooled_with_the_base(
         with torch.inference_mode():
             both = [scorer(torch.from_numpy(pixels), torch.from_numpy(frames)) for scorer in (base, alone)]
         assert (both[0] - both[1]).abs().max() > 0.1
-        pooled = (sum(both) / 2).softmax(-1)[0, : frames[0]]
+        pooled = both[0].lerp(both[1], LEARNED_SHARE).softmax(-1)[0, : frames[0]]
         assert np.abs(pooled.numpy() - found).max() < 2e-4
 
 

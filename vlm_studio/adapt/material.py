@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from vlm_studio.adapt.general import GeneralLine
-from vlm_studio.adapt.recompose import CutWord, cut_words, join_words
+from vlm_studio.adapt.recompose import CutWord, Words, cut_words, join_words
 from vlm_studio.core.adapters import TrainSettings
 from vlm_studio.core.documents import STRETCHES
 from vlm_studio.model.characters import FRAME_PIXELS, encode, fold, pad_strips, prepare_strip
+from vlm_studio.model.coverage import richest
 from vlm_studio.model.distort import vary
 from vlm_studio.model.tower import LineScorer
 
@@ -26,9 +27,10 @@ FIRST_BLOCK = 9
 """Blocks of the tower before this one stay as they are."""
 KEPT_STRIPS = 480
 """Own strips whose early features are kept; with more lines there are fewer variants of each. About 0.5 MB each."""
-RECOMPOSED = 60
+RECOMPOSED = 120
 """Lines made of a person's own words, at most."""
-MIX_LINES = 40
+MIX_LINES = 80
+"""Lines of other hands that a training takes: those that have the letters which the person's own lines lack."""
 CHECK_LINES = 40
 """Held-out lines that are read on the way, for the curve."""
 WIDTHS = (STRETCHES[0], STRETCHES[1], STRETCHES[0], STRETCHES[2], STRETCHES[0])
@@ -83,10 +85,13 @@ class Preparing:
         """Strips that are too short for their texts are left out."""
         settings = self.settings
         variants = max(1, min(settings.variants, KEPT_STRIPS // max(1, len(learn))))
-        others = others[:: max(1, -(-len(others) // MIX_LINES))] if settings.mix else []
+        own_texts = "".join(fold(text) for _, text in learn)
+        count = MIX_LINES if settings.mix else 0
+        others = [others[k] for k in richest([fold(line.text) for line in others], count, own_texts)]
         check = check[:CHECK_LINES]
         joined = min(RECOMPOSED, recomposed_in_batch(settings) * settings.steps)
-        self._done, self._total = 0, len(learn) * variants + joined + len(others) + len(check)
+        cut = len(learn) + len(others) if joined else 0
+        self._done, self._total = 0, len(learn) * variants + cut + joined + len(others) + len(check)
         own = []
         for number, (pixels, text) in enumerate(learn):
             for variant in range(variants):
@@ -94,20 +99,32 @@ class Preparing:
                 seed = settings.seed * 100_003 + number * 101 + variant
                 shown = pixels if variant == 0 else vary(pixels, seed)
                 own.append(self._prepared(shown, text, variant))
-        words = self._words(learn) if joined else []
-        recomposed = []
-        for number in range(joined if words else 0):
-            pixels, text = join_words(words, random.Random(f"{settings.seed}-joined-{number}"))
-            varied = vary(pixels, settings.seed * 100_003 + 90_001 + number)
-            recomposed.append(self._prepared(varied, text, number))
+        recomposed = self._recomposed(learn, others, joined)
         mixed = [self._prepared(vary(line.pixels, k), line.text, k, True) for k, line in enumerate(others)]
         held = [self._prepared(pixels, text) for pixels, text in check]
         return Material(*([p for p in side if p is not None] for side in (own, recomposed, mixed, held)))
 
+    def _recomposed(
+        self, learn: Sequence[tuple[Pixels, str]], others: Sequence[GeneralLine], count: int
+    ) -> list[Prepared | None]:
+        """`count` lines, or none where no line can be cut into words."""
+        own = self._words(learn) if count else []
+        if not own:
+            return []
+        words = Words(own, self._words([(line.pixels, line.text) for line in others]))
+        found = []
+        for number in range(count):
+            pixels, text = join_words(words.take, random.Random(f"{self.settings.seed}-joined-{number}"))
+            varied = vary(pixels, self.settings.seed * 100_003 + 90_001 + number)
+            found.append(self._prepared(varied, text, number))
+        return found
+
     @torch.inference_mode()
-    def _words(self, learn: Sequence[tuple[Pixels, str]]) -> list[CutWord]:
+    def _words(self, lines: Sequence[tuple[Pixels, str]]) -> list[CutWord]:
         found: list[CutWord] = []
-        for pixels, text in learn:
+        for pixels, text in lines:
+            self._done += 1
+            self._told(self._done, self._total)
             padded, frames = pad_strips([prepare_strip(pixels)])
             scores = self.scorer(torch.from_numpy(padded), torch.from_numpy(frames))
             found += cut_words(pixels, text, scores[0, : int(frames[0])].numpy())

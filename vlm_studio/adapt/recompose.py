@@ -1,14 +1,19 @@
 """New lines out of a person's own words: corrected lines are cut at their word gaps, and the words joined in another order.
 
 Twenty lines show each letter in few surroundings, and a reader that sees only them learns the sentences by heart. Words
-in any order cost the person nothing, and what a letter stands beside no longer tells which it is.
+in any order cost the person nothing, and what a letter stands beside no longer tells which it is. Words with rare letters
+are taken more often. Twenty lines also lack some letters wholly, capitals most of all, and what learns from them alone
+comes to think that this hand never writes them: so some words are borrowed from other hands, those first that have what
+the person's own lack.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -22,6 +27,8 @@ WIDTH = 500
 INK = 0.7
 """Strength that every line's ink is brought to, so that words of two photographs look like one pen's."""
 PAPER = 0.92
+BORROWED = 0.25
+"""Share of the words that are of other hands."""
 _NEVER = -1e30
 
 
@@ -65,13 +72,31 @@ def cut_words(pixels: np.ndarray, text: str, log_probs: np.ndarray) -> tuple[Cut
     return tuple(word for word in found if word.ink.shape[1] >= 4)
 
 
-def join_words(words: Sequence[CutWord], rng: random.Random) -> tuple[np.ndarray, str]:
-    """A line of random `words`, grey uint8 (HEIGHT, about WIDTH), and what it says; one word at least."""
+class Words:
+    """Words to take at random: a person's own, and some of other hands."""
+
+    def __init__(self, own: Sequence[CutWord], others: Sequence[CutWord] = ()) -> None:
+        """`own` must not be empty."""
+        self._own, self._others = own, others
+        letters = Counter(letter for word in own for letter in word.text)
+        self._own_weights = list(accumulate(max(letters[c] ** -0.5 for c in word.text) for word in own))
+        self._other_weights = list(
+            accumulate(max(1 / (1 + letters[c]) for c in word.text) for word in others)
+        )
+
+    def take(self, rng: random.Random) -> CutWord:
+        if self._others and rng.random() < BORROWED:
+            return rng.choices(self._others, cum_weights=self._other_weights)[0]
+        return rng.choices(self._own, cum_weights=self._own_weights)[0]
+
+
+def join_words(take: Callable[[random.Random], CutWord], rng: random.Random) -> tuple[np.ndarray, str]:
+    """A line of words as `take` gives them, grey uint8 (HEIGHT, about WIDTH), and what it says; one word at least."""
     parts: list[np.ndarray] = []
     texts: list[str] = []
     filled = 0
     while filled < WIDTH:
-        word = words[rng.randrange(len(words))]
+        word = take(rng)
         factor = HEIGHT / word.ink.shape[0]
         size = (max(3, round(word.ink.shape[1] * factor)), HEIGHT)
         if parts and filled + size[0] > 1.15 * WIDTH:

@@ -87,12 +87,12 @@ class TrainSettings:
     """How an adapter learns; defaults are those that benchmarks/adapt_hands.py measures."""
 
     rank: int = 8
-    steps: int = 80
+    steps: int = 160
     batch: int = 8
     rate: float = 2e-3
     mix: float = 0.25
     """Share of each batch that are other people's lines, against forgetting."""
-    variants: int = 5
+    variants: int = 10
     """Photographs of another day made of each corrected line."""
     recomposed: float = 0.5
     """Share of the own lines of each batch that are joined anew from words of the corrected lines."""

@@ -2,7 +2,8 @@
 
 ``python -m vlm_studio.recipe.general_set --fonts SET/fonts --copiste COPISTE``
 
-Lines to mix in come from the side that the tower was trained on, lines to score from the side that it never saw.
+Lines to mix in come from the side that the tower was trained on, lines to score from the side that it never saw. Most lines
+to mix in are chosen for their letters: a training takes those that have what a person's own lines lack.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vlm_studio.model.coverage import richest
 from vlm_studio.recipe.data import RealLine, load_copiste
 from vlm_studio.recipe.synth import choose, draw_line, list_fonts
 
 HEIGHT = 64
-MIX_REAL, SCORE_REAL = 36, 40
+MIX_REAL, SCORE_REAL, MIX_RICH = 36, 40, 240
+LENGTHS = range(15, 71)
+"""Letters of the lines that are chosen for what they show."""
+OF_ONE_TEXT = 2
 # Openings of books long in the public domain.
 SENTENCES = (
     """
@@ -61,6 +66,20 @@ def real_lines(folder: Path | None, validation: bool, count: int) -> list[tuple[
     return [(line.pixels, line.text) for line in lines[::step][:count]]
 
 
+def rich_lines(folder: Path | None, count: int) -> list[tuple[np.ndarray, str]]:
+    """Lines of the training side that show many different letters, no more than `OF_ONE_TEXT` of one text."""
+    by_text: dict[str, list[RealLine]] = {}
+    for line in load_copiste(folder, validation=False):
+        if len(line.text) in LENGTHS:
+            by_text.setdefault(line.name.split("_")[0], []).append(line)
+    lines = [
+        line
+        for group in by_text.values()
+        for line in sorted(group, key=lambda line: -len(set(line.text)))[:OF_ONE_TEXT]
+    ]
+    return [(lines[k].pixels, lines[k].text) for k in richest([line.text for line in lines], count)]
+
+
 def drawn_lines(fonts: Path, held_out: bool, texts: list[str], seed: int) -> Iterator[tuple[np.ndarray, str]]:
     rng = random.Random(seed)
     files = list_fonts(fonts, held_out)
@@ -82,6 +101,7 @@ def main() -> None:
         "mix": [
             *(("fr", *line) for line in real_lines(args.copiste, False, MIX_REAL)),
             *(("en", *line) for line in drawn_lines(args.fonts, False, SENTENCES[:half], 1)),
+            *(("fr", *line) for line in rich_lines(args.copiste, MIX_RICH)),
         ],
         "score": [
             *(("fr", *line) for line in real_lines(args.copiste, True, SCORE_REAL)),
