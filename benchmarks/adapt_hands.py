@@ -59,8 +59,7 @@ from vlm_studio.tasks.adapt_gate import judge  # noqa: E402
 from vlm_studio.tasks.scoring import total  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "adapt_hands.json"
-PARTS = 4
-"""Of a writer's lines; a training learns from all but one of them."""
+QUARTERS = 4
 KEPT_BACK = 24
 CANDIDATES = 12
 GENERAL = 26
@@ -83,9 +82,9 @@ class Hand:
             return [(lines[:10], lines[10:])]
         if count > len(lines):
             return []
-        cuts = [len(lines) * k // PARTS for k in range(PARTS + 1)]
-        spans = list(itertools.pairwise(cuts))[::-1]
-        return [(lines[:start] + lines[end:], lines[start:end]) for start, end in spans]
+        cuts = [len(lines) * k // QUARTERS for k in range(QUARTERS + 1)]
+        quarters = list(itertools.pairwise(cuts))[::-1]
+        return [(lines[:start] + lines[end:], lines[start:end]) for start, end in quarters]
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def jobs_of(hands: list[Hand]) -> list[Job]:
     """One training of each hand first, so that whatever time there is shows all of them."""
     first = [Job(hand, 20, 0) for hand in hands]
     fewer_and_more = [Job(hand, n, 0) for n in (10, 40) for hand in hands if hand.parts(n)]
-    rest = [Job(hand, 20, k) for k in range(1, PARTS) for hand in hands if k < len(hand.parts(20))]
+    rest = [Job(hand, 20, k) for k in range(1, QUARTERS) for hand in hands if k < len(hand.parts(20))]
     return [*first, Job(hands[0], 20, 0, True), *fewer_and_more, *rest]
 
 
@@ -293,7 +292,14 @@ def tell(rows: list[dict[str, Any]]) -> None:
             f"{'passed' if v['passed'] else 'refused':>8} {100 * (v['general_after'] - v['general_before']):+7.1f}"
         )
     for count, is_drawn in itertools.product((10, 20, 40), (False, True)):
-        kept = [r for r in made if r["lines"] == count and r["drawn"] == is_drawn and not r["shuffled"]]
+        kept = [
+            r
+            for r in made
+            if r["lines"] == count
+            and r["drawn"] == is_drawn
+            and not r["shuffled"]
+            and r["verdict"]["cer_before"]
+        ]
         if kept:
             changes = [r["change"] for r in kept]
             before, after = (

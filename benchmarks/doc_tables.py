@@ -131,7 +131,7 @@ def adapt_hands(found: dict[str, Any]) -> str:
         rows.append([f"{name} (drawn)" if is_drawn else name, *(_learned(cells.get(n)) for n in counts)])
     means = []
     for n in counts:
-        changes = [r["change"] for r in hands if r["lines"] == n]
+        changes = [r["change"] for r in hands if r["lines"] == n and r["verdict"]["cer_before"]]
         quarter = sum(change <= -0.25 for change in changes)
         means.append(
             f"**{statistics.mean(changes):+.0%}**, a quarter less for {quarter} of {len(changes)}"

@@ -28,7 +28,7 @@ FIRST_BLOCK = 9
 KEPT_STRIPS = 480
 """Own strips whose early features are kept; with more lines there are fewer variants of each. About 0.5 MB each."""
 RECOMPOSED = 120
-"""Lines made of a person's own words, at most."""
+"""Lines joined of words, at most."""
 MIX_LINES = 80
 """Lines of other hands that a training takes: those that have the letters which the person's own lines lack."""
 CHECK_LINES = 40
@@ -59,7 +59,7 @@ class Material:
     own: list[Prepared]
     """Corrected lines, each in several photographs; the line itself comes first."""
     recomposed: list[Prepared]
-    """Lines joined from words of the corrected ones."""
+    """Lines joined from words of the corrected ones and some of other hands."""
     others: list[Prepared]
     """Lines of other hands."""
     check: list[Prepared]
@@ -165,7 +165,7 @@ def scores_of(scorer: LineScorer, x: Tensor, frames: Tensor, fast: bool) -> Tens
 
 
 def recomposed_in_batch(settings: TrainSettings) -> int:
-    """Lines of each batch that are joined from own words."""
+    """Lines of each batch that are joined from words."""
     own = settings.batch - round(settings.batch * settings.mix)
     return min(own - 1, round(own * settings.recomposed))
 

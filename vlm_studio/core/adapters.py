@@ -95,7 +95,7 @@ class TrainSettings:
     variants: int = 10
     """Photographs of another day made of each corrected line."""
     recomposed: float = 0.5
-    """Share of the own lines of each batch that are joined anew from words of the corrected lines."""
+    """Share of the own lines of each batch that are joined anew from words, most of them of the corrected lines."""
     seed: int = 0
     model: str = ""
     """A model of the hub, taught with QLoRA on its graphics card; empty: nano's line reader."""

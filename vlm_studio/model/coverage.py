@@ -15,7 +15,7 @@ def richest(texts: Sequence[str], count: int, known: str = "") -> list[int]:
     had = Counter(known)
     letters = [Counter(text) for text in texts]
     taken: Counter[str] = Counter()
-    left = set(range(len(texts)))
+    left = list(range(len(texts)))
     chosen: list[int] = []
 
     def gain(place: int) -> float:
@@ -25,7 +25,7 @@ def richest(texts: Sequence[str], count: int, known: str = "") -> list[int]:
         return worth / math.sqrt(max(1, len(texts[place])))
 
     while left and len(chosen) < count:
-        best = max(sorted(left), key=gain)
+        best = max(left, key=gain)
         left.remove(best)
         chosen.append(best)
         taken += letters[best]
