@@ -8,6 +8,8 @@ saw, each with a quirk of its own: another slant and width, and some letters tak
 those are taken that `fast` reads worst. A writer has 21 to 28 lines, mostly on one page, so unlike in the app the test is by
 line there: "about 20" are three quarters of a writer's lines, and each quarter in turn is kept back, with a training of its
 own on the others (15 to 21 lines).
+Copiste's labels are the texts that were set, not always what was written; a person corrects to what stands there, so the
+writers' lines are learned and judged by what the ink says (copiste_ink.tsv), and the labels' figures are kept beside.
 Each training runs as the app runs it, in its own process; readings are the app's own: nano with other widths and word
 frequencies, and with the reader as it was pooled with what has learned the hand.
 One training learns from shuffled texts, which the gate has to refuse. Lines of the general set that are of the writer are
@@ -30,7 +32,8 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,7 @@ from vlm_studio.tasks.adapt_gate import judge  # noqa: E402
 from vlm_studio.tasks.scoring import total  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "adapt_hands.json"
+INK = ROOT / "benchmarks" / "copiste_ink.tsv"
 QUARTERS = 4
 KEPT_BACK = 24
 CANDIDATES = 12
@@ -72,6 +76,8 @@ class Hand:
     name: str
     lines: Lines
     drawn: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The set texts of lines that say something else."""
 
     def parts(self, count: int) -> list[tuple[Lines, Lines]]:
         """(lines to learn from, lines kept back) of each training with about `count` lines."""
@@ -113,13 +119,21 @@ def writers(folder: Path, count: int) -> list[Hand]:
     """The held-out writers with most lines."""
     rows = [row.split("\t") for row in (folder / "labels.tsv").read_text("utf-8").splitlines()[1:]]
     writer = {row[0]: re.sub(r"_[12]$", "", row[2]) for row in rows}
+    ink = as_written()
     found: dict[str, Lines] = {}
+    labels: dict[str, dict[str, str]] = {}
     for line in load_copiste(folder, validation=True):
-        found.setdefault(writer[line.name], []).append(
-            (Image.fromarray(line.pixels).convert("RGB"), line.text)
-        )
+        text = ink.get(line.name, line.text)
+        found.setdefault(writer[line.name], []).append((Image.fromarray(line.pixels).convert("RGB"), text))
+        labels.setdefault(writer[line.name], {})[text] = line.text
     most = sorted(found.items(), key=lambda item: -len(item[1]))[:count]
-    return [Hand(name, lines, False) for name, lines in most]
+    return [Hand(name, lines, False, labels[name]) for name, lines in most]
+
+
+def as_written() -> dict[str, str]:
+    """What the ink of a file says, where that is not its label."""
+    rows = [row for row in INK.read_text("utf-8").splitlines() if not row.startswith("#")]
+    return {file: fold(text) for file, text in (row.split("\t") for row in rows[1:])}
 
 
 def drawn(fonts: Path, texts: Path, count: int) -> list[Hand]:
@@ -224,7 +238,11 @@ class Bench:
             "lines": [
                 list(line)
                 for line in zip(
-                    [text for _, text in held], self._read(self.base, held), self._read(reader, held), strict=True
+                    [text for _, text in held],
+                    self._read(self.base, held),
+                    self._read(reader, held),
+                    [job.hand.labels.get(text, text) for _, text in held],
+                    strict=True,
                 )
             ],
             "general": [total([(o, t) for o, _, t in others]).cer, total([(n, t) for _, n, t in others]).cer],
@@ -264,17 +282,18 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found.setdefault((count, row["drawn"], name, shuffled), []).append(row)
     made = []
     for (count, is_drawn, name, shuffled), parts in sorted(found.items()):
-        wanted, before, after = zip(*(line for p in parts for line in p["lines"]), strict=True)
+        wanted, before, after, labels = zip(*(line for p in parts for line in p["lines"]), strict=True)
         general = (
             statistics.mean(p["general"][0] for p in parts),
             statistics.mean(p["general"][1] for p in parts),
         )
         verdict = judge(wanted, before, after, 1, general)
         old, new = verdict.cer_before, verdict.cer_after
+        by_label = [total(list(zip(read, labels, strict=True))).cer for read in (before, after)]
         made.append({
             "hand": name, "drawn": is_drawn, "shuffled": shuffled, "lines": count,
             "learned": [min(p["learned"] for p in parts), max(p["learned"] for p in parts)],
-            "trainings": len(parts), "letters": sum(map(len, wanted)), "change": new / old - 1 if old else 0.0,
+            "trainings": len(parts), "letters": sum(map(len, wanted)), "change": new / old - 1 if old else 0.0, "by_label": by_label,
             "verdict": asdict(verdict), "forgot_most": max(p["general"][1] - p["general"][0] for p in parts),
         })  # fmt: skip
     return made

@@ -139,12 +139,29 @@ def adapt_hands(found: dict[str, Any]) -> str:
             else ""
         )
     rows.append(["**mean change**", *means])
+    writers = [[r for r in hands if r["lines"] == n and not r["drawn"]] for n in counts]
+    by_ink = [
+        [(r["letters"], r["verdict"]["cer_before"], r["verdict"]["cer_after"]) for r in some]
+        for some in writers
+    ]
+    by_label = [[(r["letters"], *r["by_label"]) for r in some] for some in writers]
+    rows.append(["all letters of the writers", *map(_together, by_ink)])
+    rows.append(["the same, by the labels of Copiste", *map(_together, by_label)])
     rows += [
         [f"{r['hand']}, shuffled texts", *(_learned(r if n == r["lines"] else None) for n in counts)]
         for r in found["hands"]
         if r["shuffled"]
     ]
     return table(["hand", *(f"{n} lines" for n in counts)], rows)
+
+
+def _together(hands: list[tuple[int, float, float]]) -> str:
+    """Error rates before and after over all letters of some hands: (letters, before, after) of each."""
+    letters = sum(count for count, _, _ in hands)
+    if not letters:
+        return ""
+    before, after = (sum(hand[0] * hand[k] for hand in hands) / letters for k in (1, 2))
+    return f"{before:.3f} to {after:.3f} ({after / before - 1:+.0%})"
 
 
 def _learned(row: dict[str, Any] | None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlm_studio.core.adapters import Adapter, TrainingRun, TrainPoint, TrainSettings
+from vlm_studio.core.adapters import HUB_SETTINGS, Adapter, TrainingRun, TrainPoint, TrainSettings
 from vlm_studio.core.errors import NotFound, StoreError
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
@@ -34,7 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     training = actions.add_parser("train", help="learn from all corrections; used only if it reads better")
     training.add_argument("--name", default="My hand")
     training.add_argument("--steps", type=int, default=TrainSettings().steps)
-    training.add_argument("--rank", type=int, default=TrainSettings().rank, choices=[4, 8, 16, 32])
+    training.add_argument(
+        "--rank",
+        type=int,
+        choices=[8, 16, 32, 64],
+        help=f"default: {TrainSettings().rank}, and {HUB_SETTINGS.rank} with --model",
+    )
     training.add_argument(
         "--mix", type=float, default=TrainSettings().mix, help="share of other hands, 0-0.5"
     )
@@ -106,8 +111,13 @@ def _next(args: argparse.Namespace, studio: Studio) -> int:
 
 
 def _train(args: argparse.Namespace, studio: Studio) -> int:
+    usual = HUB_SETTINGS if args.model else TrainSettings()
     settings = replace(
-        TrainSettings(), steps=args.steps, rank=args.rank, mix=min(max(args.mix, 0.0), 0.5), model=args.model
+        usual,
+        steps=args.steps,
+        rank=args.rank or usual.rank,
+        mix=min(max(args.mix, 0.0), 0.5),
+        model=args.model,
     )
     return _watch(args, studio, studio.adapting.start(args.owner, args.name, settings))
 

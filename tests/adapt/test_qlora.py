@@ -20,7 +20,7 @@ from vlm_studio.model.loading import load
 from vlm_studio.model.machine import Machine
 
 CARD = ModelCard("tiny", "tiny", "", True, True, "pages", 8, 980, "", {})
-SETTINGS = TrainSettings(rank=2, steps=6, batch=1, rate=0.2)
+SETTINGS = TrainSettings(rank=2, steps=6, batch=1, rate=0.02)
 
 
 @pytest.fixture(scope="module")

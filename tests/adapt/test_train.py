@@ -16,9 +16,10 @@ from vlm_studio.adapt.process import Sources, Trainer
 from vlm_studio.adapt.train import Stopped, Training, follow, main
 from vlm_studio.core.adapters import TrainSettings
 from vlm_studio.core.errors import Busy, NotFound
+from vlm_studio.model.adapter_file import LoraWeights
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.model.checkpoint import Reached, read_checkpoint
-from vlm_studio.model.line_adapter import adaptable, adapted, delta
+from vlm_studio.model.line_adapter import adaptable, adapted, delta, low_rank
 from vlm_studio.model.line_recogniser import LineRecogniser
 from vlm_studio.reading.ctc_reader import CtcReader
 
@@ -87,7 +88,7 @@ def test_two_processes_never_have_the_same_training(trainer: Trainer) -> None:
 def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) -> None:
     set_control(tmp_path / "a", "stop")
     training = Training(tmp_path / "a")
-    training._inject()
+    training._unfreeze()
     optimiser = torch.optim.AdamW(training._trained())
     average = [torch.nn.Parameter(p.detach() + 1) for p in training._trained()]
     with pytest.raises(Stopped):
@@ -125,6 +126,19 @@ def test_the_merged_copy_reads_as_peft_would() -> None:
         plain, one, other = base(pixels, frames), worn(pixels, frames), merged(pixels, frames)
     assert torch.allclose(one, other, atol=1e-3)
     assert not torch.allclose(plain, other, atol=1e-2)
+
+
+def test_what_is_kept_of_a_change_is_the_nearest_of_its_rank() -> None:
+    def product(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        return delta(LoraWeights(len(down), len(down), 1.0, {"m": down}, {"m": up}), "m")
+
+    generator = torch.Generator().manual_seed(2)
+    change = torch.randn(24, 10, 1, 3, generator=generator)
+    down, up = low_rank(change, 24)
+    assert down.shape == (24, 10, 1, 3) and up.shape == (24, 24, 1, 1)
+    assert torch.allclose(product(down, up), change, atol=1e-5)
+    lost = (product(*low_rank(change, 5)) - change).norm()
+    assert torch.isclose(lost, torch.linalg.svdvals(change.flatten(1))[5:].norm(), rtol=1e-4)
 
 
 def test_two_of_the_same_adapter_read_exactly_alike(strips: Strips) -> None:

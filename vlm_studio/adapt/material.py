@@ -23,7 +23,7 @@ from vlm_studio.model.coverage import richest
 from vlm_studio.model.distort import vary
 from vlm_studio.model.tower import LineScorer
 
-FIRST_BLOCK = 9
+FIRST_BLOCK = 6
 """Blocks of the tower before this one stay as they are."""
 KEPT_STRIPS = 480
 """Own strips whose early features are kept; with more lines there are fewer variants of each. About 0.5 MB each."""

@@ -169,7 +169,7 @@ def learn(folder: Path, loaded: LoadedModel) -> bool:
     job = read_job(folder)
     settings, started = job.settings, time.monotonic()
     learner = LineLearner(loaded, settings)
-    optimiser = torch.optim.AdamW(learner.trained, lr=settings.rate / 10, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(learner.trained, lr=settings.rate, weight_decay=0.01)
     lines = [(_opened(folder / "lines" / line.file), line.text) for line in job.learn]
     held = [(_opened(folder / "lines" / line.file), line.text) for line in job.check[:8]]
     step = read_checkpoint(folder / CHECKPOINT, learner.trained, optimiser).step

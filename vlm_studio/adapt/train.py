@@ -1,9 +1,10 @@
 """Teach the line reader a hand: ``python -m vlm_studio.adapt.train FOLDER``, in a process of its own.
 
-A LoRA on the late half of the tower and on the character head, learned with CTC from the person's corrected lines, each
-in several photographs of another day, from new lines joined from their words, and from other people's lines, on which the
-reader is held to what it read before (learning without forgetting, Li and Hoiem 2016). What is kept is the average of the
-weights along the way. Where the processor multiplies bfloat16 itself, it does.
+The late half of the tower and the character head learn with CTC from the person's corrected lines, each in several
+photographs of another day, from new lines joined from their words, and from other people's lines, on which the reader is
+held to what it read before (learning without forgetting, Li and Hoiem 2016). Their weights are learned whole; what the
+average along the way adds to the reader's own is kept as a LoRA, by singular values. That reads better than learning
+two matrices of rank 8 themselves (recipe/LOG.md). Where the processor multiplies bfloat16 itself, it does.
 
 Same lines, same seed, same machine, same number of threads: the same adapter, whether the training ran through, was paused,
 or was killed and went on from its last checkpoint.
@@ -23,7 +24,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 from safetensors.torch import save
@@ -54,7 +54,7 @@ from vlm_studio.model.adapter_file import clean_config, parse_adapter
 from vlm_studio.model.characters import spell
 from vlm_studio.model.checkpoint import Reached, read_checkpoint, write_checkpoint
 from vlm_studio.model.files import replace_file
-from vlm_studio.model.line_adapter import adaptable
+from vlm_studio.model.line_adapter import adaptable, low_rank
 from vlm_studio.model.line_recogniser import LineRecogniser, weights_sha256
 
 EVERY = 10
@@ -85,10 +85,10 @@ class Training:
 
     def run(self) -> None:
         material = self._prepare()
-        self._inject()
+        self._unfreeze()
         trained = self._trained()
         average = [nn.Parameter(p.detach().clone(), requires_grad=False) for p in trained]
-        optimiser = torch.optim.AdamW(trained, lr=self.settings.rate, weight_decay=0.01)
+        optimiser = torch.optim.AdamW(trained, lr=self.settings.rate, weight_decay=0.0)
         parts = [*trained, *average]
         step = read_checkpoint(self.folder / CHECKPOINT, parts, optimiser, self.base_sha256).step
         if step == 0:
@@ -146,23 +146,20 @@ class Training:
         ]
         return loss + ANCHOR * torch.stack(anchored).mean() if anchored else loss
 
-    def _inject(self) -> None:
-        torch.manual_seed(self.settings.seed)
-        config = LoraConfig(
-            r=self.settings.rank,
-            lora_alpha=2 * self.settings.rank,
-            target_modules=adaptable(self.scorer, FIRST_BLOCK),
-        )
-        self.scorer = inject_adapter_in_model(config, self.scorer)  # type: ignore[assignment]
-        for name, parameter in self.scorer.named_parameters():
-            parameter.requires_grad_("lora_" in name)
+    def _unfreeze(self) -> None:
+        """Let the weights learn that a personal adapter may change, and no others."""
+        weights = dict(self.scorer.named_parameters())
+        names = [f"{module}.weight" for module in adaptable(self.scorer, FIRST_BLOCK)]
+        self.before = {name: weights[name].detach().clone() for name in names}
+        for name, parameter in weights.items():
+            parameter.requires_grad_(name in self.before)
 
     def _trained(self) -> list[nn.Parameter]:
         return [p for p in self.scorer.parameters() if p.requires_grad]
 
     @torch.inference_mode()
     def _cer(self, lines: Sequence[Prepared], average: Sequence[Tensor]) -> float | None:
-        """Greedy character error rate with the averaged weights; None where nothing is held out."""
+        """Greedy character error rate with the averaged weights, whole; None where nothing is held out."""
         if not lines:
             return None
         self.scorer.eval()
@@ -206,9 +203,14 @@ class Training:
 
     def _export(self, average: Sequence[Tensor]) -> None:
         put(self._trained(), average)
-        state = get_peft_model_state_dict(self.scorer)
-        weights = save({f"base_model.model.{k}": v.detach().half().contiguous() for k, v in state.items()})
-        raw = {"peft_type": "LORA", "r": self.settings.rank, "lora_alpha": 2 * self.settings.rank}
+        rank, learned = self.settings.rank, dict(self.scorer.named_parameters())
+        state: dict[str, Tensor] = {}
+        for name, before in self.before.items():
+            down, up = low_rank(learned[name].detach() - before, rank)
+            module = f"base_model.model.{name.removesuffix('.weight')}"
+            state |= {f"{module}.lora_A.weight": down.half(), f"{module}.lora_B.weight": up.half()}
+        weights = save(state)
+        raw = {"peft_type": "LORA", "r": rank, "lora_alpha": rank}
         config = clean_config(parse_adapter(raw, weights), "idefics2-nano reader")
         replace_file(self.folder / WEIGHTS, weights)
         replace_file(self.folder / CONFIG, json.dumps(config, indent=1).encode())

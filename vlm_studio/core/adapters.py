@@ -86,10 +86,12 @@ class Adapter:
 class TrainSettings:
     """How an adapter learns; defaults are those that benchmarks/adapt_hands.py measures."""
 
-    rank: int = 8
+    rank: int = 64
+    """Of the adapter that is kept."""
     steps: int = 160
     batch: int = 8
-    rate: float = 2e-3
+    rate: float = 3e-4
+    """Highest learning rate."""
     mix: float = 0.25
     """Share of each batch that are other people's lines, against forgetting."""
     variants: int = 10
@@ -99,6 +101,10 @@ class TrainSettings:
     seed: int = 0
     model: str = ""
     """A model of the hub, taught with QLoRA on its graphics card; empty: nano's line reader."""
+
+
+HUB_SETTINGS = TrainSettings(rank=8, rate=2e-4)
+"""For a model of the hub, whose matrices are a hundred times those of nano's reader; its name is still to be set."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,18 @@ def delta(adapter: LoraWeights, name: str) -> torch.Tensor:
     return (b.flatten(1) @ a.flatten(1)).reshape(b.shape[0], *a.shape[1:]) * adapter.scaling
 
 
+def low_rank(change: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The LoRA matrices, (rank, in, ...) and (out, rank, ...), whose product is the nearest of this rank to a change of weights.
+
+    Nearest in the Frobenius norm (Eckart and Young 1936); each has half of the singular values. For a scaling of 1.
+    """
+    u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
+    root = s[:rank].sqrt()
+    down, up = root[:, None] * v[:rank], u[:, :rank] * root
+    kernel = (1,) * (change.ndim - 2)
+    return down.reshape(-1, *change.shape[1:]).contiguous(), up.reshape(*up.shape, *kernel).contiguous()
+
+
 def adaptable(base: nn.Module, first_block: int) -> list[str]:
     """Modules of a LineScorer that a personal adapter learns on: from block `first_block` to the head.
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 WEIGHTS = "tower.safetensors"
 BATCH_PIXELS = 8 * 1200
 """Columns of one padded batch: enough work for two cores, little wasted on padding."""
-LEARNED_SHARE = 0.7
+LEARNED_SHARE = 0.8
 """Weight of the log-probabilities read with a personal adapter; those read without it have the rest."""
 
 

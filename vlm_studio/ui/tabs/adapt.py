@@ -123,7 +123,7 @@ def _training() -> dict[str, gr.components.Component]:
                 info="More take longer and may forget other hands",
             )
             rank = gr.Dropdown(
-                [4, 8, 16, 32], value=on.DEFAULTS.rank, label="Rank", info="How much the adapter can hold"
+                [8, 16, 32, 64], value=on.DEFAULTS.rank, label="Rank", info="How much the adapter can hold"
             )
             mix = gr.Slider(0.0, 0.5, value=on.DEFAULTS.mix, step=0.05, label="Other hands in the mix")
         train = gr.Button("Teach it", variant="primary", elem_id="adapt-train")
