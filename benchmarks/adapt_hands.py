@@ -77,7 +77,7 @@ class Hand:
     lines: Lines
     drawn: bool
     labels: Mapping[str, str] = field(default_factory=dict)
-    """The set texts of lines that say something else."""
+    """By what the ink says: the set text, where that says something else."""
 
     def parts(self, count: int) -> list[tuple[Lines, Lines]]:
         """(lines to learn from, lines kept back) of each training with about `count` lines."""
@@ -125,9 +125,10 @@ def writers(folder: Path, count: int) -> list[Hand]:
     for line in load_copiste(folder, validation=True):
         text = ink.get(line.name, line.text)
         found.setdefault(writer[line.name], []).append((Image.fromarray(line.pixels).convert("RGB"), text))
-        labels.setdefault(writer[line.name], {})[text] = line.text
+        if text != line.text:
+            labels.setdefault(writer[line.name], {})[text] = line.text
     most = sorted(found.items(), key=lambda item: -len(item[1]))[:count]
-    return [Hand(name, lines, False, labels[name]) for name, lines in most]
+    return [Hand(name, lines, False, labels.get(name, {})) for name, lines in most]
 
 
 def as_written() -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlm_studio.core.adapters import HUB_SETTINGS, Adapter, TrainingRun, TrainPoint, TrainSettings
+from vlm_studio.core.adapters import HUB_SETTINGS, RANKS, Adapter, TrainingRun, TrainPoint, TrainSettings
 from vlm_studio.core.errors import NotFound, StoreError
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     training.add_argument(
         "--rank",
         type=int,
-        choices=[8, 16, 32, 64],
+        choices=RANKS,
         help=f"default: {TrainSettings().rank}, and {HUB_SETTINGS.rank} with --model",
     )
     training.add_argument(

@@ -88,7 +88,7 @@ class Training:
         self._unfreeze()
         trained = self._trained()
         average = [nn.Parameter(p.detach().clone(), requires_grad=False) for p in trained]
-        optimiser = torch.optim.AdamW(trained, lr=self.settings.rate, weight_decay=0.0)
+        optimiser = torch.optim.Adam(trained, lr=self.settings.rate)
         parts = [*trained, *average]
         step = read_checkpoint(self.folder / CHECKPOINT, parts, optimiser, self.base_sha256).step
         if step == 0:

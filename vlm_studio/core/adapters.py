@@ -82,6 +82,10 @@ class Adapter:
     """Whether the owner reads with it wherever a session says nothing else."""
 
 
+RANKS = (8, 16, 32, 64)
+"""Of an adapter, to choose from."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """How an adapter learns; defaults are those that benchmarks/adapt_hands.py measures."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from vlm_studio.core.adapters import RANKS
 from vlm_studio.studio import Studio
 from vlm_studio.ui.guard import guarded
 from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
@@ -123,7 +124,7 @@ def _training() -> dict[str, gr.components.Component]:
                 info="More take longer and may forget other hands",
             )
             rank = gr.Dropdown(
-                [8, 16, 32, 64], value=on.DEFAULTS.rank, label="Rank", info="How much the adapter can hold"
+                list(RANKS), value=on.DEFAULTS.rank, label="Rank", info="How much the adapter can hold"
             )
             mix = gr.Slider(0.0, 0.5, value=on.DEFAULTS.mix, step=0.05, label="Other hands in the mix")
         train = gr.Button("Teach it", variant="primary", elem_id="adapt-train")
