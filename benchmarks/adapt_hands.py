@@ -45,7 +45,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from vlm_studio.adapt.hand_model import NanoHand  # noqa: E402
+from vlm_studio.adapt.material import FIRST_BLOCK  # noqa: E402
 from vlm_studio.adapt.process import Sources, Trainer  # noqa: E402
+from vlm_studio.adapt.train import ANCHOR  # noqa: E402
 from vlm_studio.core.adapters import TrainSettings  # noqa: E402
 from vlm_studio.core.cancel import CancelToken  # noqa: E402
 from vlm_studio.core.documents import STRETCHES  # noqa: E402
@@ -188,7 +190,8 @@ def draw(
 
 
 class Bench:
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, adapters: Path | None) -> None:
+        self.adapters = adapters
         assets = ROOT / "assets"
         general, words = assets / "general" / "lines.zip", assets / "words" / "words.tsv.gz"
         self.model = NanoHand(
@@ -222,6 +225,9 @@ class Bench:
             pass
         product = self.trainer.product(name)
         assert product is not None
+        if self.adapters is not None:
+            (self.adapters / f"{name}.json").write_text(json.dumps(product[0]), "utf-8")
+            (self.adapters / f"{name}.safetensors").write_bytes(product[1])
         points = self.trainer.points(name)
         self.trainer.remove(name)
         learn, held = job.hand.parts(job.count)[job.part]
@@ -344,12 +350,16 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=2, help="trainings at a time, of one thread each")
     parser.add_argument("--cost", action="store_true", help="time and memory of one training instead")
     parser.add_argument("--minutes", type=float, default=120, help="no training begins after this long")
+    parser.add_argument("--adapters", type=Path, help="folder in which every adapter is kept")
     args = parser.parse_args()
+    if args.adapters:
+        args.adapters.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    bench = Bench(2 if args.cost else 1)
+    bench = Bench(2 if args.cost else 1, args.adapters)
     read_by = {"stretches": list(STRETCHES), "learned_share": LEARNED_SHARE, **asdict(Weights())}
-    about = {"base_sha256": bench.model.sha256, "settings": asdict(TrainSettings()), "reader": read_by}
+    settings = {**asdict(TrainSettings()), "first_block": FIRST_BLOCK, "anchor": ANCHOR}
+    about = {"base_sha256": bench.model.sha256, "settings": settings, "reader": read_by}
     if {name: kept.get(name) for name in about} != about:
         kept = {**about, "cost": None, "rows": []}
     hands = writers(args.copiste, args.writers) if args.copiste else []

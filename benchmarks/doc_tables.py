@@ -203,6 +203,20 @@ def cpu_idefics2(found: dict[str, Any]) -> str:
     return table([f"Idefics2-8B, random weights, {found['machine']}", ""], rows)
 
 
+def confidence(found: dict[str, Any]) -> str:
+    """Of words that a reader is as sure of, how many are right."""
+
+    def cell(reader: str, low: float) -> str:
+        step = next(s for s in found[reader]["steps"] if s["from"] == low)
+        return f"{step['right']:.0%} of {step['words']:,}"
+
+    rows = [
+        [f"{s['from']:.0%} to {s['to']:.0%}", cell("nano", s["from"]), cell("fast", s["from"])]
+        for s in found["nano"]["steps"]
+    ]
+    return table(["a word said to be sure to", "`nano`: right", "`fast`: right"], rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "faults_inputs": faults_inputs,
     "faults_serve": faults_serve,
@@ -213,6 +227,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "cpu_idefics2": cpu_idefics2,
     "engine_speed": engine_speed,
     "answering": answering,
+    "confidence": confidence,
 }
 
 SOURCES = {"scaling_plan": "load_serve"}

@@ -37,7 +37,7 @@ def line(text: str, top: float, doubtful: str = "", **more: Any) -> ReadLine:
     """Words 90 px wide, 100 px apart, 40 px high."""
     words = tuple(
         WordReading(
-            word, 0.5 if word == doubtful else 0.95, Box(50 + 100 * n, top, 140 + 100 * n, top + 40),
+            word, 0.4 if word == doubtful else 0.95, Box(50 + 100 * n, top, 140 + 100 * n, top + 40),
             (Alternative("other", 0.3),) if word == doubtful else (),
         )
         for n, word in enumerate(text.split())
@@ -117,7 +117,7 @@ def test_json_has_the_documented_shape() -> None:
         "box": [40, 50, 260, 90],
         "words": [
             {"text": "Hello", "confidence": 0.95, "box": [50, 50, 140, 90]},
-            {"text": "wrld", "confidence": 0.5, "box": [150, 50, 240, 90], "alternatives": ["other"]},
+            {"text": "wrld", "confidence": 0.4, "box": [150, 50, 240, 90], "alternatives": ["other"]},
         ],
     }
     assert [found["text"] for found in first["lines"]] == ["Hello wrld", ODD, "put right by hand"]
@@ -193,7 +193,7 @@ def test_alto_holds_lines_words_and_spaces_with_places() -> None:
         "0.950",
     ]
     assert [lines[0].get(k) for k in ("HPOS", "VPOS", "WIDTH", "HEIGHT")] == ["40", "50", "220", "40"]
-    assert wrld.get("WC") == "0.500"
+    assert wrld.get("WC") == "0.400"
     assert second.findall(f".//{ALTO}TextLine") == []
     ids = root.xpath("//@ID")
     assert len(ids) == len(set(ids))

@@ -11,6 +11,7 @@ from PIL import Image as PilImage
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import STRETCHES, LineReading, WordReading
+from vlm_studio.reading.calibration import AS_FOUND, NANO, Calibration, mean_confidence
 from vlm_studio.reading.ctc_words import (
     BLANK,
     LetterChance,
@@ -39,7 +40,7 @@ LIKELIEST = 3
 _HARDLY = 1e-17
 """Probability of what the frames cannot spell."""
 SURE = 0.8
-"""Confidence of a line above which it is not read at another width."""
+"""Confidence of a line, not calibrated, above which it is not read at another width."""
 
 
 class Recogniser(Protocol):
@@ -64,8 +65,9 @@ class CtcReader:
         words: WordList | None = None,
         stretches: Sequence[float] = (1.0,),
         sure: float = SURE,
+        calibration: Calibration = AS_FOUND,
     ) -> None:
-        """`clean` is applied to every word; `words`, where given, settles doubtful ones.
+        """`clean` is applied to every word; `words`, where given, settles doubtful ones; `calibration` comes last of all.
 
         A line is read as many times as wide as the first of `stretches` says; where that is less than `sure`, at the others
         too, and the surest reading counts.
@@ -76,6 +78,7 @@ class CtcReader:
         self.recogniser = recogniser
         self._clean = clean
         self._words = words
+        self._calibration = calibration
 
     def read(self, strips: Sequence[Image], cancel: CancelToken) -> Iterator[LineReading]:
         """One reading a strip, in order. Raises ModelUnavailable or Cancelled."""
@@ -148,7 +151,7 @@ class CtcReader:
                 if _sureness(reading) > _sureness(best[k]):
                     best[k] = reading
             doubted = [k for k in doubted if _sureness(best[k]) < self._sure]
-        return best
+        return [self._calibration.line(reading) for reading in best]
 
     def _read(self, strips: Sequence[Image], stretch: float) -> list[LineReading]:
         """One look at strips with ink on them."""
@@ -172,8 +175,7 @@ class CtcReader:
             return LineReading("", 1.0, (), self.name)
         text = " ".join(word.text for word in words)
         warnings = ("The same piece is repeated; look at the strip.",) if repeats(text) else ()
-        confidence = math.exp(sum(math.log(max(w.confidence, 1e-6)) for w in words) / len(words))
-        return LineReading(text, confidence, words, self.name, warnings)
+        return LineReading(text, mean_confidence(words), words, self.name, warnings)
 
 
 class _Settler:
@@ -226,4 +228,5 @@ def careful(name: str, recogniser: Recogniser, words: Path, learned: bool = Fals
     What has `learned` a hand is surer than right of its first look, so it always takes all of them.
     """
     sure = 1.01 if learned else SURE
-    return CtcReader(name, recogniser, words=WordList(words), stretches=STRETCHES, sure=sure)
+    listed = WordList(words)
+    return CtcReader(name, recogniser, words=listed, stretches=STRETCHES, sure=sure, calibration=NANO)

@@ -20,6 +20,7 @@ import onnxruntime
 
 from vlm_studio.core.documents import STRETCHES
 from vlm_studio.core.errors import ModelUnavailable
+from vlm_studio.reading.calibration import FAST
 from vlm_studio.reading.ctc_reader import CtcReader
 from vlm_studio.reading.light import even_strip
 
@@ -37,7 +38,8 @@ class FastReader(CtcReader):
     """Reader port. Thread-safe; the session is made at first use."""
 
     def __init__(self) -> None:
-        super().__init__("fast", shared_recogniser(), plain_punctuation, stretches=STRETCHES[:1])
+        wider = STRETCHES[:1]
+        super().__init__("fast", shared_recogniser(), plain_punctuation, stretches=wider, calibration=FAST)
 
 
 class OnnxRecogniser:

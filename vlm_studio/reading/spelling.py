@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vlm_studio.core.documents import DOUBTFUL_BELOW, Alternative, Box, WordReading
+from vlm_studio.core.documents import Alternative, Box, WordReading
 
 SETTLED_ABOVE = 0.95
 """A word whose letters are surer than this together is what the ink says; nothing else is considered."""
@@ -118,7 +118,7 @@ def _word(
         text, confidence = clean(ranked[0][0]), ranked[0][1]
         alternatives = tuple(Alternative(clean(other), share) for other, share in ranked[1:4] if share > 0.02)
     else:
-        alternatives = _alternatives(run, clean) if confidence < DOUBTFUL_BELOW else ()
+        alternatives = _alternatives(run, clean) if certain < SETTLED_ABOVE else ()
     return WordReading(text, confidence, box, tuple(a for a in alternatives if a.text != text))
 
 

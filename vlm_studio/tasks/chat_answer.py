@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEGIBLE = 0.35
+LEGIBLE = 0.24
 """Lines read with less confidence are no writing: readers find letters in leaves and fur, and are not sure of them."""
 FEWEST_LETTERS = 3
 """Letters and digits of an image that has writing on it; a whisker alone may pass for a letter."""
