@@ -24,6 +24,8 @@ RARITY = Rarity(PROJECT_ROOT / "assets" / "words" / "words.tsv.gz")
         ("How far in advance must it be cancelled?", "duration"), ("What is the invoice number?", "code"),
         ("What is the dress code?", "what"), ("At what time does it start?", "time"), ("Why did it fail?", "why"),
         ("Is smoking allowed?", "yesno"), ("Which company built it?", "name"), ("What percentage agreed?", "percent"),
+        ("What is the policy number of the insurance?", "code"), ("What is the number of the policy?", "code"),
+        ("What is the number of employees?", "number"), ("Number of pages?", "number"),
         ("What happens when it rains?", "what"), ("How heavy is it?", "measure"),
     ],
 )  # fmt: skip
@@ -40,6 +42,7 @@ def test_kinds_of_questions(question: str, kind: str) -> None:
         ("time", "levée à 22 h 15.", "22 h 15"), ("email", "write to a.b@c.example.", "a.b@c.example"),
         ("person", "as Dr Miriam Castellan said", "Dr Miriam Castellan"), ("measure", "at 160 °C for", "160 °C"),
         ("phone", "ring 0800 555 7710 now", "0800 555 7710"), ("code", "quote WM/77214 please", "WM/77214"),
+        ("code", "IBAN DE89 3704 0044 0532 0130 00 at", "DE89 3704 0044 0532 0130 00"), ("code", "LN-55-9081.", "LN-55-9081"),
         ("year", "founded in 1907 by", "1907"), ("number", "There were forty owls", "forty"),
     ],
 )  # fmt: skip

@@ -111,10 +111,10 @@ _RULES: dict[str, tuple[tuple[float, re.Pattern[str]], ...]] = {
     "colour": _compiled((1.0, rf"\b(?:(?:dark|light|pale|bright|clair|foncé)[ -])?{_COLOURS}\b(?:[ -](?:clair|foncé)e?s?\b)?")),
     "year": _compiled((1.0, rf"\b{_YEAR}(?:\s?[-–/]\s?\d{{2,4}})?\b")),
     "email": _compiled((1.0, r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
-    "phone": _compiled((1.0, r"(?:\+\d{1,3}[\s.-]?)?(?:\(\d{1,5}\)[\s.-]?)?\d{2,5}(?:[\s.-]\d{2,5}){1,5}|\b\d{3}[\s.-]\d{4}\b|\b\d{8,11}\b|\b(?:extension|ext\.?|poste)\s?\d{2,6}")),
+    "phone": _compiled((1.0, r"(?<!\w)(?:\+\d{1,3}[\s.-]?)?(?:\(\d{1,5}\)[\s.-]?)?\d{2,5}(?:[\s.-]\d{2,5}){1,5}|\b\d{3}[\s.-]\d{4}\b|\b\d{8,11}\b|\b(?:extension|ext\.?|poste)\s?\d{2,6}")),
     "url": _compiled((1.0, r"(?:https?://|www\.)[^\s>)]+"), (0.8, r"\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|fr|de|eu|gov|edu|info|io|uk|co\.uk|example)\b(?:/\S*)?")),
     "code": _compiled(
-        (1.0, r"\b(?=[\w/.-]*\d)(?=[\w/.-]*[A-Za-z-/])[A-Za-z0-9]+(?:[-/.][A-Za-z0-9]+)*(?:\s\d{4}(?:\s\d{4})*\w*)?"),
+        (1.0, r"\b(?=[\w/.-]*\d)(?=[\w/.-]*[A-Za-z-/])[A-Za-z0-9]+(?:[-/.][A-Za-z0-9]+)*(?:\s\d{4}(?:\s\d{4})*\w*(?:(?<=\s\d{4})\s\d{1,3}\b)?)?"),
         (0.9, r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,4})?\b"),
         (0.8, r"\b\d[\d ]{2,}\d\b|\b\d+\b"),
     ),
