@@ -99,6 +99,70 @@ def test_the_keyboard_alone_corrects_and_leaving_a_line_keeps_what_was_typed(tab
     )
 
 
+def choose(tab: Any, line: str) -> None:
+    tab.click(f".transcript .line[data-line='{line}']")
+    tab.wait_for_function(
+        "(line) => document.querySelector('.transcript .selected')?.dataset.line === line"
+        " && document.querySelector('#transcribe-given input, #transcribe-given textarea')?.value",
+        arg=line,
+    )
+
+
+def test_a_second_window_that_only_looks_undoes_nothing(tab: Any) -> None:
+    read_example(tab)
+    other = tab.context.new_page()
+    other.set_default_timeout(180_000)
+    tab.wait_for_function("location.search.includes('session=')")
+    other.goto(tab.url)
+    other.wait_for_selector(".transcript .line")
+    choose(other, "3")
+    choose(tab, "3")
+    tab.locator(LINE).first.fill("put right here")
+    tab.locator(LINE).first.press("Enter")
+    tab.wait_for_function("document.querySelector('.transcript .line[data-line=\"3\"] .who')")
+    choose(other, "1")
+    assert "put right here" in other.inner_text(".transcript .line[data-line='3']")
+
+
+def test_keys_before_the_answer_to_enter_go_into_the_next_line(tab: Any) -> None:
+    read_example(tab)
+    choose(tab, "1")
+    before = tab.inner_text(".transcript .line[data-line='2']")
+    slow = tab.context.new_cdp_session(tab)
+    slow.send("Network.enable")
+    slow.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1},
+    )
+    tab.locator(LINE).first.fill("one")
+    tab.keyboard.press("Enter")
+    tab.keyboard.type("two")
+    tab.wait_for_function(
+        "document.querySelector('.transcript .selected')?.dataset.line === '2'"
+        " && document.querySelector('#transcribe-line input, #transcribe-line textarea').value.includes('two')"
+    )
+    assert tab.inner_text(".transcript .line[data-line='2']") == before
+    assert tab.inner_text(".transcript .line[data-line='1'] .text") == "one"
+    tab.locator(LINE).first.fill("")
+    tab.keyboard.press("Enter")
+    tab.keyboard.type("refused, and here still")
+    tab.wait_for_function(
+        "document.querySelector('#transcribe-line input, #transcribe-line textarea').value"
+        " === 'refused, and here still'"
+    )
+
+
+def test_a_reload_with_a_line_half_typed_is_asked_about(tab: Any) -> None:
+    read_example(tab)
+    choose(tab, "1")
+    tab.locator(LINE).first.fill("half typed")
+    with tab.expect_event("dialog") as asked:
+        tab.evaluate("setTimeout(() => location.reload())")
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    assert tab.locator(LINE).first.input_value() == "half typed"
+
+
 def test_a_bad_file_says_what_is_wrong_and_the_app_goes_on(tab: Any, tmp_path: Path) -> None:
     bad = tmp_path / "notes.jpg"
     bad.write_text("this is no picture")

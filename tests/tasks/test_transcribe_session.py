@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.tasks.documents_pdf import LEASE
 from tests.tasks.fakes import CountingReader, page_image, png, transcriber
 from vlm_studio.core.documents import Box, PageReading
 from vlm_studio.core.errors import InvalidRequest, NotFound, StoreError
@@ -209,6 +210,19 @@ def test_a_region_is_added_where_it_stands(tasks: TranscribeSessions, reader: Co
     assert len(tasks.lines(ME, page)) == 5
 
 
+def test_a_region_that_is_a_line_of_the_page_reads_that_line_again(tasks: TranscribeSessions) -> None:
+    _, (page,) = kept(tasks, 3)
+    first, second = tasks.lines(ME, page)[:2]
+    tasks.correct(ME, first.id, "mine")
+    box = first.line.box
+    (again,) = tasks.read_region(ME, page, Box(box.left - 3, box.top - 2, box.right + 3, box.bottom + 1), "b")
+    assert (again.id, again.reading.text) == (first.id, "b 1") and len(tasks.lines(ME, page)) == 3
+    assert tasks.undo(ME, first.id).reading.text == "mine"
+    box = second.line.box
+    (part,) = tasks.read_region(ME, page, Box(box.left, box.top, (box.left + box.right) / 2, box.bottom), "b")
+    assert part.id != second.id and len(tasks.lines(ME, page)) == 4, "a word of a line is not the line"
+
+
 def test_compare_with_a_reference(tasks: TranscribeSessions) -> None:
     _, (page,) = kept(tasks, 2)
     found, spans = tasks.compare(ME, page, "a 1\na 3\n")
@@ -310,3 +324,12 @@ def test_what_was_read_and_corrected_can_be_searched(tasks: TranscribeSessions, 
     (hit,) = studio.index.search(ME, "creme brulee")
     assert (hit.session_id, hit.ref, hit.page_id, hit.box) == (session_id, line.id, page, line.line.box)
     assert studio.index.search(EVE, "creme") == ()
+
+
+def test_pages_of_a_damaged_pdf_say_so(tasks: TranscribeSessions) -> None:
+    taken = tasks.add_files(ME, "", [("cut.pdf", LEASE[:-60]), file(1)])
+    finish(tasks.start(ME, taken.session_id, "auto"))
+    notes = [
+        reading.notes for page in tasks.pages(ME, taken.session_id) if (reading := tasks.reading(ME, page.id))
+    ]
+    assert [any("cut.pdf was damaged" in note for note in found) for found in notes] == [True, True, False]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -33,10 +33,13 @@ from vlm_studio.tasks.export import FilePage, export
 from vlm_studio.tasks.intake import Taken, take_files
 from vlm_studio.tasks.live import LiveRun, LiveRuns
 from vlm_studio.tasks.scoring import Score, difference, score
-from vlm_studio.tasks.transcribe import PageEvent, PageRead, Transcriber
+from vlm_studio.tasks.transcribe import PageEvent, PageRead, Transcriber, with_note
 
 _ENDING = re.compile(r"\.\w{1,5}$")
 """Of a file name, which a session has for its title until somebody gives it another."""
+
+_NOTES = "notes"
+"""In a session's settings: what to know of its files, by their hash."""
 
 
 class SessionRows(Protocol):
@@ -48,6 +51,8 @@ class SessionRows(Protocol):
     def pages(self, owner: str, session_id: str) -> tuple[KeptPage, ...]: ...
     def page(self, owner: str, page_id: str) -> KeptPage: ...
     def page_image(self, owner: str, page_id: str) -> bytes: ...
+    def meta(self, owner: str, session_id: str) -> dict[str, Any]: ...
+    def set_meta(self, owner: str, session_id: str, values: Mapping[str, Any]) -> None: ...
 
 
 class TranscriptRows(Protocol):
@@ -106,20 +111,25 @@ class TranscribeSessions:
 
         def keep(session_id: str, name: str, data: bytes) -> Iterator[tuple[str, KeptPage]]:
             asset = make_asset(data, name, self.limits)
-            pages = self._keep_pages(data, asset, password)
+            pages, note = self._keep_pages(data, asset, password)
             session_id = session_id or self.sessions.create(owner, "transcribe", asset.filename).id
+            if note:
+                known = self.sessions.meta(owner, session_id).get(_NOTES, {})
+                self.sessions.set_meta(owner, session_id, {_NOTES: {**known, asset.sha256: note}})
             for page in self.sessions.add_asset(owner, session_id, asset, pages):
                 yield session_id, page
 
         return take_files(session_id, files, self.limits, keep)
 
-    def _keep_pages(self, data: bytes, asset: Asset, password: str) -> list[Page]:
-        pages = []
+    def _keep_pages(self, data: bytes, asset: Asset, password: str) -> tuple[list[Page], str]:
+        """The pages, and what to know of their file."""
+        pages, note = [], ""
         for opened in open_pages(data, asset.filename, self.limits, password):
             self.blobs.put(opened.encoded, opened.mime)
             pages.append(opened.page)
+            note = opened.note
         self.blobs.put(data, asset.mime)
-        return pages
+        return pages, note
 
     def start(self, owner: str, session_id: str, reader: str) -> LiveRun[object]:
         """Read every page of the session that nobody has read yet; joins a reading that is under way."""
@@ -129,6 +139,7 @@ class TranscribeSessions:
     def _start(self, owner: str, session_id: str, reader: str) -> LiveRun[object]:
         pages = self.sessions.pages(owner, session_id)
         reader = self.personal(owner, session_id, reader)
+        notes = self.sessions.meta(owner, session_id).get(_NOTES, {})
 
         def work(cancel: CancelToken) -> Iterator[object]:
             for number, kept in enumerate(pages):
@@ -139,6 +150,7 @@ class TranscribeSessions:
                 image = self.image(owner, kept.id)
                 for event in self.transcriber.read_page(kept.page, image, reader, cancel):
                     if isinstance(event, PageRead):
+                        event = PageRead(with_note(event.reading, notes.get(kept.page.asset_sha256, "")))
                         self.transcripts.save_reading(owner, kept.id, event.reading)
                     yield Progress(number, len(pages), event)
 
@@ -198,11 +210,20 @@ class TranscribeSessions:
         return self.transcripts.add_version(owner, line_id, read.reading)
 
     def read_region(self, owner: str, page_id: str, region: Box, reader: str) -> tuple[KeptLine, ...]:
-        """Lines inside a region that a person marked, added to the page where they stand."""
+        """Lines inside a region that a person marked: a new version of those that the page has, others added where they stand."""
         image = self.image(owner, page_id)
         reader = self.personal(owner, self.sessions.page(owner, page_id).session_id, reader)
         found = self.transcriber.read_region(image, region, reader, CancelToken())
-        return tuple(self.transcripts.add_line(owner, page_id, read) for read in found)
+        known = list(self.transcripts.lines(owner, page_id))
+        kept = []
+        for read in found:
+            same = next((line for line in known if _same(line.line.box, read.line.box)), None)
+            if same is None:
+                kept.append(self.transcripts.add_line(owner, page_id, read))
+            else:
+                known.remove(same)
+                kept.append(self.transcripts.add_version(owner, same.id, read.reading))
+        return tuple(kept)
 
     def compare(self, owner: str, page_id: str, reference: str) -> tuple[Score, tuple[tuple[str, str], ...]]:
         """Error rates of a page against a pasted text, and the difference. Raises InvalidRequest."""
@@ -225,3 +246,8 @@ class TranscribeSessions:
         title = _ENDING.sub("", self.sessions.get(owner, session_id).title)
         safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in title).strip()[:60] or "transcription"
         return content, safe + extension
+
+
+def _same(one: Box, other: Box) -> bool:
+    """Whether two boxes hold the same line: what they share is most of either. A word of a line is not the line."""
+    return one.intersection(other).area > 0.6 * max(one.area, other.area)

@@ -5,6 +5,28 @@ from __future__ import annotations
 LINES_JS = """
 const field = () => document.querySelector('#transcribe-line textarea, #transcribe-line input');
 let typing = false;
+// Keys that come before the answer would stand in a field that is about to be filled with another line.
+let waiting = 0, held = '';
+const wait = () => { clearTimeout(waiting); waiting = setTimeout(goOn, 10000); };
+const goOn = () => {
+  clearTimeout(waiting);
+  waiting = 0;
+  const keys = held, input = field();
+  held = '';
+  if (!keys || !input) return;
+  input.focus({preventScroll: true});
+  document.execCommand('insertText', false, keys);
+};
+document.addEventListener('transcribe-answer', () => requestAnimationFrame(() => setTimeout(goOn)));
+document.addEventListener('beforeinput', (event) => {
+  if (!waiting || !event.cancelable || !event.target.closest?.('#transcribe-line')) return;
+  event.preventDefault();
+  held = event.inputType === 'deleteContentBackward' ? held.slice(0, -1) : held + (event.data ?? '');
+});
+window.addEventListener('beforeunload', (event) => {
+  const typed = field()?.value.trim(), given = document.querySelector('#transcribe-given input, #transcribe-given textarea');
+  if (typed && given && typed !== given.value.trim()) event.preventDefault();
+});
 // A tap is to look at a line; the keyboard of a telephone would cover it.
 const byTouch = window.matchMedia('(pointer: coarse)').matches;
 const choose = (node, word) => {
@@ -27,11 +49,12 @@ document.addEventListener('keydown', (event) => {
   if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
   const chosen = element.querySelector('.selected');
   if (!chosen || !event.target.closest?.('#transcribe-line')) return;
-  if (event.key === 'Enter') typing = true;
+  if (event.key === 'Enter' && waiting) event.preventDefault();
+  if (event.key === 'Enter') { typing = true; wait(); }
   if (event.key === 'Escape') { event.preventDefault(); chosen.focus(); }
   const next = event.key === 'ArrowDown' ? chosen.nextElementSibling
     : event.key === 'ArrowUp' ? chosen.previousElementSibling : null;
-  if (next) { event.preventDefault(); choose(next); }
+  if (next) { event.preventDefault(); wait(); choose(next); }
 });
 watch('value', () => {
   const list = element.querySelector('.transcript'), chosen = element.querySelector('.selected');
@@ -54,7 +77,11 @@ watch('value', () => {
 """
 """Lines and words are chosen by click or keyboard; the chosen one is scrolled into view and its text is ready to be typed.
 
-In the field, arrows go to the lines above and below and Escape goes back to the list."""
+In the field, arrows go to the lines above and below and Escape goes back to the list. What is typed until the
+answer to Enter or an arrow is there goes into the next line; leaving the page with a line half typed is asked about."""
+
+ANSWER_JS = "() => { document.dispatchEvent(new Event('transcribe-answer')); }"
+"""The answer to Enter or to the choice of a line is there, or failed."""
 
 COPY_TEXT_JS = """() => {
   const lines = [...document.querySelectorAll('#transcribe-lines .line .text')].map((node) => node.textContent);

@@ -12,12 +12,14 @@ from vlm_studio.ui.guard import guarded
 from vlm_studio.ui.hand_choice import bind_hand, build_hand
 from vlm_studio.ui.page_view import (
     ALTERNATIVES_JS,
+    ANSWER_JS,
     COPY_TEXT_JS,
     LINES_JS,
     PICTURES_JS,
     REMEMBER_SESSION_JS,
 )
 from vlm_studio.ui.shared import API_HIDDEN, ENGINE_QUEUE, Shared
+from vlm_studio.ui.tabs import transcribe_edit as edit
 from vlm_studio.ui.tabs import transcribe_handlers as on
 
 EXPORTS = [
@@ -35,7 +37,8 @@ EXPORTS = [
 class Panel:
     session_id: gr.Textbox
     page_index: gr.Number
-    line_index: gr.Number
+    line_id: gr.Textbox
+    given: gr.Textbox
     corner: gr.State
     hand: gr.Dropdown
     intake: gr.Column
@@ -81,7 +84,7 @@ class Panel:
             self.stop,
             self.page_picker,
             self.page_index,
-            self.line_index,
+            self.line_id,
             self.page_image,
             self.transcript,
             self.editor,
@@ -93,6 +96,9 @@ class Panel:
             self.history,
             self.password,
             self.notice,
+            self.given,
+            self.comparison,
+            self.download,
         ]
 
 
@@ -100,6 +106,10 @@ def build(shared: Shared) -> Panel:
     studio = shared.studio
     readers = on.reader_choices(studio)
     hand = build_hand("transcribe-hand")
+    # Above both: other files of the same drop may have been read already.
+    password = gr.Textbox(
+        label="Password of the PDF", type="password", visible=False, elem_id="transcribe-password"
+    )
     with gr.Column(elem_classes="paste-target") as intake:
         files = gr.File(
             label="Drop photos or PDFs of handwriting here, paste them, or click to choose",
@@ -117,9 +127,6 @@ def build(shared: Shared) -> Panel:
                 scale=2,
                 min_width=160,
                 info="auto takes the best one that this machine runs",
-            )
-            password = gr.Textbox(
-                label="Password of the PDF", type="password", visible=False, scale=2, min_width=160
             )
         with gr.Accordion("Use the camera", open=False):
             camera = gr.Image(
@@ -196,7 +203,8 @@ def build(shared: Shared) -> Panel:
         session_id=gr.Textbox(visible="hidden", elem_id="transcribe-session"),
         # Hidden fields, not states: they travel with the text that was typed for them, as the page had them.
         page_index=gr.Number(0, precision=0, visible="hidden"),
-        line_index=gr.Number(-1, precision=0, visible="hidden"),
+        line_id=gr.Textbox(visible="hidden"),
+        given=gr.Textbox(visible="hidden", elem_id="transcribe-given"),
         corner=gr.State(()),
         hand=hand,
         intake=intake,
@@ -235,8 +243,8 @@ def build(shared: Shared) -> Panel:
 
 def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     outputs = panel.page_outputs
-    here = [panel.session_id, panel.page_index, panel.line_index]
-    typed = [*here, panel.line_text]
+    line = [panel.line_id, panel.given, panel.line_text]
+    typed = [panel.session_id, panel.page_index, *line]
 
     def reading(
         trigger: gr.events.Dependency, fn: Callable[..., object], inputs: list[gr.components.Component]
@@ -253,16 +261,33 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
 
     def quick(
         trigger: gr.events.Dependency, fn: Callable[..., object], inputs: list[gr.components.Component]
+    ) -> gr.events.Dependency:
+        return trigger(
+            guarded(fn, studio), inputs, outputs, show_progress="hidden", api_visibility=API_HIDDEN
+        )
+
+    def made(
+        trigger: gr.events.Dependency,
+        fn: Callable[..., object],
+        inputs: list[gr.components.Component],
+        output: gr.components.Component,
     ) -> None:
-        trigger(guarded(fn, studio), inputs, outputs, show_progress="hidden", api_visibility=API_HIDDEN)
+        """What was typed is kept by a step of its own: the work may take long, and the field go on to another line."""
+        trigger(
+            guarded(edit.keep_typed, studio),
+            line,
+            panel.given,
+            show_progress="hidden",
+            api_visibility=API_HIDDEN,
+        ).success(guarded(fn, studio), inputs, output, api_visibility=API_HIDDEN)
 
     bind_hand(panel.hand, panel.session_id, "Transcribe", shared, studio)
     intake = [panel.session_id, panel.reader, panel.password, panel.hand]
     reading(panel.files.upload, on.read_files, [panel.files, *intake])
-    reading(panel.password.submit, on.read_files, [panel.files, *intake])
+    reading(panel.password.submit, on.unlock, [panel.files, *intake, *line])
     reading(panel.camera.input, on.read_photo, [panel.camera, *intake])
     reading(panel.examples.select, on.read_example, intake)
-    reading(panel.reread.click, on.reread_line, [*typed, panel.reread_with])
+    reading(panel.reread.click, edit.reread_line, [*typed, panel.reread_with])
     quick(panel.page_picker.select, on.choose_page, typed)
     panel.page_image.select(
         guarded(on.click_page, studio),
@@ -272,29 +297,29 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
         show_progress="hidden",
         api_visibility=API_HIDDEN,
     )
-    quick(panel.transcript.select, on.choose_line, typed)
-    quick(panel.line_text.submit, on.keep_line, typed)
-    quick(panel.alternatives.select, on.take_alternative, typed)
-    quick(panel.undo.click, on.undo, typed)
-    quick(panel.redo.click, on.redo, here)
-    quick(panel.more.click, on.start_anew, typed)
+    for moved in (
+        quick(panel.transcript.select, on.choose_line, typed),
+        quick(panel.line_text.submit, edit.keep_line, typed),
+    ):
+        # In the browser `then` is left out after a failure.
+        for ended in (moved.then, moved.failure):
+            ended(None, None, None, js=ANSWER_JS, api_visibility=API_HIDDEN)
+    quick(panel.alternatives.select, edit.take_alternative, typed)
+    quick(panel.undo.click, edit.undo, typed)
+    quick(panel.redo.click, edit.redo, typed)
+    quick(panel.more.click, on.start_anew, line)
     panel.copy.click(None, None, None, js=COPY_TEXT_JS, api_visibility=API_HIDDEN)
     panel.more.click(lambda: None, None, panel.files, api_visibility=API_HIDDEN)
     panel.stop.click(guarded(on.stop, studio), panel.session_id, None, queue=False, api_visibility=API_HIDDEN)
-    panel.compare.click(
-        guarded(on.compare, studio),
-        [*typed, panel.reference],
+    made(
+        panel.compare.click,
+        on.compare,
+        [panel.session_id, panel.page_index, panel.reference],
         panel.comparison,
-        api_visibility=API_HIDDEN,
     )
-    panel.export.click(
-        guarded(on.export, studio),
-        [*typed, panel.export_format],
-        panel.download,
-        api_visibility=API_HIDDEN,
-    )
+    made(panel.export.click, on.export, [panel.session_id, panel.export_format], panel.download)
     panel.session_id.change(None, panel.session_id, None, js=REMEMBER_SESSION_JS, api_visibility=API_HIDDEN)
-    reading(shared.opened.change, on.open_session, [shared.opened])
+    reading(shared.opened.change, on.open_session, [shared.opened, *line])
     shared.page.load(
         guarded(on.open_from_address, studio),
         None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ from PIL import Image
 
 from vlm_studio.core.documents import Box, Line, ReadLine
 from vlm_studio.core.errors import InvalidRequest, NotFound
-from vlm_studio.core.sessions import KeptLine
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.adapt_manage import ACTIVE
 from vlm_studio.tasks.export import FilePage, json_value
@@ -23,6 +24,7 @@ from vlm_studio.tasks.transcribe import LineRead, LinesFound
 from vlm_studio.tasks.transcribe_session import Progress
 from vlm_studio.ui.hand_choice import remember
 from vlm_studio.ui.shared import owner_of, uploads_of
+from vlm_studio.ui.tabs.transcribe_edit import keep_typed
 from vlm_studio.ui.tabs.transcribe_render import View, nothing, render
 from vlm_studio.views.diff import diff_html
 from vlm_studio.views.page_overlay import DISPLAY_WIDTH, line_at, word_at
@@ -78,7 +80,20 @@ def read_files(
     for problem in taken.problems:
         gr.Warning(escape(problem), title="One file was left out")
     run = studio.transcriptions.start(owner, taken.session_id, reader)
-    yield from _watch(studio, owner, taken.session_id, run)
+    yield from _watch(studio, owner, taken.session_id, run, taken.wants_password)
+
+
+def unlock(
+    studio: Studio, files: list[str] | None, session_id: str, reader: str, password: str, hand: str,
+    line: str, given: str, text: str, request: gr.Request,
+) -> Iterator[list[Any]]:  # fmt: skip
+    """The password came: only the files that are not in the session yet are tried again."""
+    owner = owner_of(studio.settings, request)
+    keep_typed(studio, line, given, text, request)
+    pages = studio.transcriptions.pages(owner, session_id) if session_id else ()
+    held = {kept.page.asset_sha256 for kept in pages}
+    waiting = [f for f in files or () if hashlib.sha256(Path(f).read_bytes()).hexdigest() not in held]
+    yield from read_files(studio, waiting, session_id, reader, password, request, hand)
 
 
 def read_photo(
@@ -96,13 +111,17 @@ def read_example(
     yield from read_files(studio, [path], "", reader, "", request, hand)
 
 
-def _watch(studio: Studio, owner: str, session_id: str, run: LiveRun[object]) -> Iterator[list[Any]]:
-    """Follow a reading, redrawing at most twice a second; ends with the first page as kept."""
+def _watch(
+    studio: Studio, owner: str, session_id: str, run: LiveRun[object], password: bool = False
+) -> Iterator[list[Any]]:
+    """Follow a reading, redrawing at most twice a second; ends with the first page as kept.
+
+    `password`: a file still waits for one.
+    """
     lines: list[Line | ReadLine] = []
     page, shown, read, total = 0, 0.0, 0, 1
-    yield render(
-        studio, owner, View(session_id, status=status_html("Finding the lines ...", 0.0), running=True)
-    )
+    finding = status_html("Finding the lines ...", 0.0)
+    yield render(studio, owner, View(session_id, status=finding, running=True, password=password))
     for item in run.follow():
         if not isinstance(item, Progress):
             continue
@@ -126,16 +145,20 @@ def _watch(studio: Studio, owner: str, session_id: str, run: LiveRun[object]) ->
                     status=status,
                     running=True,
                     live=tuple(lines),
+                    password=password,
                     same_page=not isinstance(event, LinesFound),
                 ),
             )
-    yield render(studio, owner, View(session_id, 0))
+    yield render(studio, owner, View(session_id, 0, password=password))
 
 
-def open_session(studio: Studio, opened: str, request: gr.Request) -> Iterator[list[Any]]:
+def open_session(
+    studio: Studio, opened: str, line: str, given: str, text: str, request: gr.Request
+) -> Iterator[list[Any]]:
     """A session was chosen elsewhere in the app, or a line of one."""
     kind, session_id, line_id = [*opened.split("/"), "", ""][:3]
     if kind == "transcribe" and session_id:
+        keep_typed(studio, line, given, text, request)
         yield from _open(studio, owner_of(studio.settings, request), session_id, line_id)
 
 
@@ -165,7 +188,8 @@ def _open(studio: Studio, owner: str, session_id: str, line_id: str = "") -> Ite
         run = studio.transcriptions.start(owner, session_id, "auto")
         yield from _watch(studio, owner, session_id, run)
         return
-    yield render(studio, owner, View(session_id, *_place(studio, owner, session_id, line_id)))
+    place = _place(studio, owner, session_id, line_id)
+    yield render(studio, owner, View(session_id, *place, password=False))
 
 
 def _place(studio: Studio, owner: str, session_id: str, line_id: str) -> tuple[int, int]:
@@ -182,140 +206,67 @@ def stop(studio: Studio, session_id: str, request: gr.Request) -> None:
     studio.transcriptions.stop(owner_of(studio.settings, request), session_id)
 
 
-def start_anew(
-    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request
-) -> list[Any]:
-    _keep_typed(studio, owner_of(studio.settings, request), session_id, page, line, text)
+def start_anew(studio: Studio, line: str, given: str, text: str, request: gr.Request) -> list[Any]:
+    keep_typed(studio, line, given, text, request)
     return nothing()
 
 
 def choose_page(
-    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request, event: gr.EventData
-) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    _keep_typed(studio, owner, session_id, page, line, text)
-    return render(studio, owner, View(session_id, int(event.index)))
+    studio: Studio, session_id: str, page: int, line: str, given: str, text: str, request: gr.Request,
+    event: gr.EventData,
+) -> list[Any]:  # fmt: skip
+    keep_typed(studio, line, given, text, request)
+    return render(studio, owner_of(studio.settings, request), View(session_id, int(event.index)))
 
 
 def choose_line(
-    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request, event: gr.EventData
-) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    _keep_typed(studio, owner, session_id, page, line, text)
+    studio: Studio, session_id: str, page: int, line: str, given: str, text: str, request: gr.Request,
+    event: gr.EventData,
+) -> list[Any]:  # fmt: skip
+    keep_typed(studio, line, given, text, request)
     word = getattr(event, "word", None)
     return render(
         studio,
-        owner,
+        owner_of(studio.settings, request),
         View(session_id, page, int(event.index), -1 if word is None else int(word), same_page=True),
     )
 
 
 def click_page(
-    studio: Studio, session_id: str, page: int, line: int, text: str, corner: tuple[float, ...], region: bool,
-    reader: str, request: gr.Request, event: gr.SelectData,
+    studio: Studio, session_id: str, page: int, line: str, given: str, text: str, corner: tuple[float, ...],
+    region: bool, reader: str, request: gr.Request, event: gr.SelectData,
 ) -> Iterator[list[Any]]:  # fmt: skip
     """A click chooses the word under it; with "region" on, two clicks mark a region and read it."""
     owner = owner_of(studio.settings, request)
-    _keep_typed(studio, owner, session_id, page, line, text)
+    keep_typed(studio, line, given, text, request)
     kept = studio.transcriptions.pages(owner, session_id)[page]
     scale = min(1.0, DISPLAY_WIDTH / kept.page.width_px)
     x, y = event.index[0] / scale, event.index[1] / scale
+    lines = studio.transcriptions.lines(owner, kept.id)
     if not region:
-        lines = [k.read for k in studio.transcriptions.lines(owner, kept.id)]
-        hit = line_at(lines, x, y)
+        hit = line_at([k.read for k in lines], x, y)
         view = View(session_id, page, same_page=True)
         if hit is not None:
-            view = View(session_id, page, hit, word_at(lines[hit], x, y), same_page=True)
+            view = View(session_id, page, hit, word_at(lines[hit].read, x, y), same_page=True)
         yield [*render(studio, owner, view), ()]
         return
+    number = next((n for n, k in enumerate(lines) if k.id == line), -1)
+    view = View(session_id, page, number, same_page=True)
     if not corner:
         dot = Box(x - 4 / scale, y - 4 / scale, x + 4 / scale, y + 4 / scale)
         status = status_html("Now click the opposite corner.", None)
-        yield [*render(studio, owner, View(session_id, page, line, status=status, region=dot)), (x, y)]
+        yield [*render(studio, owner, replace(view, status=status, region=dot)), (x, y)]
         return
     box = Box(min(x, corner[0]), min(y, corner[1]), max(x, corner[0]), max(y, corner[1]))
     status = status_html("Reading the region ...", None)
-    yield [*render(studio, owner, View(session_id, page, line, status=status, region=box)), ()]
+    yield [*render(studio, owner, replace(view, status=status, region=box)), ()]
     added = studio.transcriptions.read_region(owner, kept.id, box, reader or "auto")
     ids = [k.id for k in studio.transcriptions.lines(owner, kept.id)]
-    yield [*render(studio, owner, View(session_id, page, ids.index(added[0].id))), ()]
+    yield [*render(studio, owner, replace(view, line_index=ids.index(added[0].id))), ()]
 
 
-def _find_line(studio: Studio, owner: str, session_id: str, page: int, line: int) -> KeptLine | None:
-    pages = studio.transcriptions.pages(owner, session_id) if session_id else ()
-    lines = studio.transcriptions.lines(owner, pages[page].id) if 0 <= page < len(pages) else ()
-    return lines[line] if 0 <= line < len(lines) else None
-
-
-def _line(studio: Studio, owner: str, session_id: str, page: int, line: int) -> KeptLine:
-    """Raises InvalidRequest where no line is chosen."""
-    found = _find_line(studio, owner, session_id, page, line)
-    if found is None:
-        raise InvalidRequest("No line is chosen.", "Click a line on the page or in the text.")
-    return found
-
-
-def _keep_typed(studio: Studio, owner: str, session_id: str, page: int, line: int, text: str) -> None:
-    """Leaving a line keeps what was typed into it, as Enter does; an emptied field is no correction."""
-    found = _find_line(studio, owner, session_id, page, line)
-    if found is not None and text.strip() and text.strip() != found.reading.text:
-        studio.transcriptions.correct(owner, found.id, text)
-
-
-def keep_line(
-    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request
-) -> list[Any]:
-    """Enter: keep what stands in the field, go to the next line."""
+def compare(studio: Studio, session_id: str, page: int, reference: str, request: gr.Request) -> str:
     owner = owner_of(studio.settings, request)
-    studio.transcriptions.correct(owner, _line(studio, owner, session_id, page, line).id, text)
-    pages = studio.transcriptions.pages(owner, session_id)
-    last = len(studio.transcriptions.lines(owner, pages[page].id)) - 1
-    return render(studio, owner, View(session_id, page, min(line + 1, last), same_page=True))
-
-
-def take_alternative(
-    studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request, event: gr.EventData
-) -> list[Any]:
-    """A chip was clicked: that word becomes the alternative, and the rest stays as it was typed."""
-    owner = owner_of(studio.settings, request)
-    kept = _line(studio, owner, session_id, page, line)
-    number, choice = int(event.word), int(event.choice)
-    read = [word.text for word in kept.reading.words]
-    words = text.split() if len(text.split()) == len(read) else read
-    words[number] = kept.reading.words[number].alternatives[choice].text
-    studio.transcriptions.correct(owner, kept.id, " ".join(words))
-    return render(studio, owner, View(session_id, page, line, same_page=True))
-
-
-def undo(studio: Studio, session_id: str, page: int, line: int, text: str, request: gr.Request) -> list[Any]:
-    """Back to the version before; what was typed and not yet kept becomes one, so that redo brings it back."""
-    owner = owner_of(studio.settings, request)
-    _keep_typed(studio, owner, session_id, page, line, text)
-    studio.transcriptions.undo(owner, _line(studio, owner, session_id, page, line).id)
-    return render(studio, owner, View(session_id, page, line, same_page=True))
-
-
-def redo(studio: Studio, session_id: str, page: int, line: int, request: gr.Request) -> list[Any]:
-    owner = owner_of(studio.settings, request)
-    studio.transcriptions.redo(owner, _line(studio, owner, session_id, page, line).id)
-    return render(studio, owner, View(session_id, page, line, same_page=True))
-
-
-def reread_line(
-    studio: Studio, session_id: str, page: int, line: int, text: str, reader: str, request: gr.Request
-) -> Iterator[list[Any]]:
-    owner = owner_of(studio.settings, request)
-    _keep_typed(studio, owner, session_id, page, line, text)
-    kept = _line(studio, owner, session_id, page, line)
-    studio.transcriptions.reread(owner, kept.id, reader)
-    yield render(studio, owner, View(session_id, page, line, same_page=True))
-
-
-def compare(
-    studio: Studio, session_id: str, page: int, line: int, text: str, reference: str, request: gr.Request
-) -> str:
-    owner = owner_of(studio.settings, request)
-    _keep_typed(studio, owner, session_id, page, line, text)
     pages = studio.transcriptions.pages(owner, session_id)
     found, spans = studio.transcriptions.compare(owner, pages[page].id, reference)
     told = (
@@ -325,31 +276,30 @@ def compare(
     return f'<p class="studio-hint">{escape(told)}</p>' + diff_html(spans)
 
 
-def export(
-    studio: Studio, session_id: str, page: int, line: int, text: str, kind: str, request: gr.Request
-) -> Any:
+def export(studio: Studio, session_id: str, kind: str, request: gr.Request) -> Any:
     """Write the export where Gradio may serve it from; a folder of its own keeps names apart."""
-    owner = owner_of(studio.settings, request)
-    _keep_typed(studio, owner, session_id, page, line, text)
-    content, name = studio.transcriptions.export(owner, session_id, kind)
+    content, name = studio.transcriptions.export(owner_of(studio.settings, request), session_id, kind)
     path = Path(tempfile.mkdtemp(prefix="vlm-studio-")) / name
     path.write_bytes(content)
     return gr.update(value=str(path), visible=True)
 
 
 def api_transcribe(
-    studio: Studio, files: list[gr.FileData], reader: str = "auto", hand: str = ACTIVE,
+    studio: Studio, files: list[gr.FileData], reader: str = "auto", hand: str = ACTIVE, password: str = "",
     request: gr.Request | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read images and PDFs. Returns what `transcribe --format json` prints.
 
-    `hand` is the id of an adapter of yours (see /adapters), ``base``, or ``active`` (as chosen in Teach).
+    `hand` is the id of an adapter of yours (see /adapters), ``base``, or ``active`` (as chosen in Teach);
+    `password` opens encrypted PDFs.
     """
     owner = owner_of(studio.settings, request)
-    taken = studio.transcriptions.add_files(owner, "", uploads_of(files))
+    taken = studio.transcriptions.add_files(owner, "", uploads_of(files), password)
     remember(studio, owner, "", taken.session_id, hand)
     if not taken.kept:
-        raise InvalidRequest(" ".join(taken.problems) or "No file was sent.", "Send images or PDFs.")
+        if taken.problems:
+            raise InvalidRequest(" ".join(taken.problems))
+        raise InvalidRequest("No file was sent.", "Send images or PDFs.")
     for _ in studio.transcriptions.start(owner, taken.session_id, reader).follow():
         pass
     pages = []

@@ -37,18 +37,19 @@ class View:
     live: tuple[Line | ReadLine, ...] | None = None
     """Lines of the page being read; None: the page as it is kept."""
     region: Box | None = None
-    password: bool = False
+    password: bool | None = None
+    """A file waits for one; None: as before."""
     same_page: bool = False
-    """The row of pages needs no redrawing."""
+    """The row of pages needs no redrawing, and what was made of the page stays."""
 
 
 def render(studio: Studio, owner: str, view: View) -> list[Any]:
     """Values for `Panel.page_outputs`, in that order."""
     if not view.session_id:
-        return nothing(view.status, view.password)
+        return nothing(view.status, bool(view.password))
     pages = studio.transcriptions.pages(owner, view.session_id)
     if not pages:
-        return nothing(view.status, view.password)
+        return nothing(view.status, bool(view.password))
     index = min(max(view.page_index, 0), len(pages) - 1)
     kept = studio.transcriptions.lines(owner, pages[index].id)
     lines: tuple[Line | ReadLine, ...] = view.live if view.live is not None else tuple(k.read for k in kept)
@@ -65,25 +66,32 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
         gr.update(visible=False),
         gr.update(visible=True),
         view.status or _page_notes(studio, owner, pages[index].id),
-        gr.update(visible=view.running),
+        gr.update(value="Stop", visible=view.running),
         gr.skip() if view.same_page else _page_picker(studio, owner, pages, index),
         index,
-        -1 if chosen is None else chosen,
+        kept[chosen].id if editing and chosen is not None else "",
         overlay.image,
         shown,
         gr.update(visible=editing),
         *(_editor(studio, owner, kept[chosen], image) if editing and chosen is not None else _no_line()),
-        gr.update(visible=view.password),
+        gr.skip() if view.password is None else gr.update(visible=view.password),
         _shown_if(""),
+        kept[chosen].reading.text if editing and chosen is not None else "",
+        *((gr.skip(), gr.skip()) if view.same_page else _nothing_made()),
     ]
 
 
 def nothing(status: str = "", password: bool = False) -> list[Any]:
     return [
         "", gr.update(visible=True), gr.update(visible=False), "", gr.update(visible=False),
-        gr.update(value="", visible=False), 0, -1, None, "", gr.update(visible=False), *_no_line(),
-        gr.update(visible=password), _shown_if(status),
+        gr.update(value="", visible=False), 0, "", None, "", gr.update(visible=False), *_no_line(),
+        gr.update(visible=password), _shown_if(status), "", *_nothing_made(),
     ]  # fmt: skip
+
+
+def _nothing_made() -> list[Any]:
+    """Comparison and exported file: they were of another page, or of this one as it was."""
+    return ["", gr.update(value=None, visible=False)]
 
 
 def _no_line() -> list[Any]:
