@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks.documents_pdf import LEASE, encrypted
+from tests.tasks.documents_pdf import LEASE, encrypted, pdf
 from vlm_studio.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +43,15 @@ def test_an_answer_as_json_with_a_bad_file_beside_it(lease: Path) -> None:
     assert 45 < x0 < x1 < 500 and 100 < y0 < y1 < 130  # points from the top left corner
 
 
+def test_a_damaged_file_is_asked_with_a_word_of_warning(
+    lease: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    lease.write_bytes(LEASE[:-60])
+    assert main(["ask", "--format", "text", str(lease), "How much is the monthly rent?"]) == 0
+    printed = capsysbinary.readouterr()
+    assert printed.out.startswith(b"875 pounds") and printed.err.count(b"lease.pdf was damaged") == 1
+
+
 def test_no_answer_is_an_answer(lease: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["ask", str(lease), "What colour is the mayor's bicycle?"]) == 0
     value = json.loads(capsysbinary.readouterr().out)
@@ -66,3 +75,15 @@ def test_wrong_requests_are_one_sentence(
     assert main(["ask", *arguments, str(lease), question]) == 1
     said = capfd.readouterr().err
     assert "Traceback" not in said and len(said.strip().splitlines()) == 1
+
+
+def test_pages_that_no_file_has_are_told_not_searched(lease: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["ask", "--format", "text", "--pages", "2", str(lease)]
+    short = lease.parent / "short.pdf"
+    short.write_bytes(pdf([[(50.0, 80.0, "The caretaker is Mr Owen Price.")]]))
+    assert main(["ask", "--pages", "99", str(lease), str(short), "Who is the caretaker?"]) == 1
+    said = capfd.readouterr()
+    assert said.out == "" and "lease.pdf has 2 pages." in said.err and "short.pdf has 1 page." in said.err
+    assert main([*arguments, str(short), "Who is the caretaker?"]) == 0
+    said = capfd.readouterr()
+    assert said.out.startswith("Mr Fergus Baird") and "short.pdf has 1 page." in said.err

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.reading.pages import LEFT, draw, line_strip
+from tests.tasks.documents_pdf import LEASE
 from vlm_studio.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +87,18 @@ def test_a_page_goes_to_a_file(tmp_path: Path, capsysbinary: pytest.CaptureFixtu
 def test_a_page_is_read_as_text(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["transcribe", "--reader", "fast", str(page(tmp_path))]) == 0
     assert capsysbinary.readouterr().out.decode().splitlines() == list(LEFT)
+
+
+def test_a_damaged_pdf_is_read_with_a_word_of_warning(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    cut = tmp_path / "cut.pdf"
+    cut.write_bytes(LEASE[:-60])
+    assert main(["transcribe", "--reader", "fast", "--format", "json", str(cut)]) == 0
+    printed = capsysbinary.readouterr()
+    assert printed.err.count(b"cut.pdf was damaged") == 1
+    pages = json.loads(printed.out)["pages"]
+    assert all(page["notes"][0].startswith("cut.pdf was damaged") for page in pages) and len(pages) == 2
 
 
 def test_an_unknown_reader_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

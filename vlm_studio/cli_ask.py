@@ -45,10 +45,16 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
     for path in args.files:
         try:
             data = read_file(path, studio.settings.limits)
-            pages = read_document(
+            read = read_document(
                 data, path.name, studio.settings.limits, reader, studio.rarity, args.password, wanted
             )
-            asked.append(AskedDocument(str(path), tuple(pages)))
+            pages = tuple(read)
+            for note in dict.fromkeys(note for page in pages for note in page.notes):
+                print(f"{path}: {note}", file=sys.stderr)
+            asked.append(AskedDocument(str(path), pages))
+        except InvalidRequest as error:
+            # Too short for the pages asked of: no fault as long as another file has them.
+            print(error, file=sys.stderr)
         except (UserInputError, NotFound) as error:
             print(f"{path}: {error}", file=sys.stderr)
             failed = True

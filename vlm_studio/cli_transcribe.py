@@ -17,7 +17,7 @@ from vlm_studio.core.errors import InvalidRequest, NotFound, StoreError, StudioE
 from vlm_studio.ingest.images import open_image
 from vlm_studio.ingest.upload import open_pages, read_file
 from vlm_studio.tasks.export import FORMATS, FilePage, export
-from vlm_studio.tasks.transcribe import PageRead
+from vlm_studio.tasks.transcribe import PageRead, with_note
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,10 +81,12 @@ class _Job:
                 for opened in open_pages(self._bytes(path), path.name, self.limits, self.password):
                     events = self.transcriber.read_page(opened.page, opened.image, self.reader, CancelToken())
                     self.pages += [
-                        FilePage(str(path), event.reading, opened.encoded)
+                        FilePage(str(path), with_note(event.reading, opened.note), opened.encoded)
                         for event in events
                         if isinstance(event, PageRead)
                     ]
+                    if opened.note and opened.page.index == 0:
+                        print(f"{path}: {opened.note}", file=sys.stderr)
         self._tell(len(self.paths))
 
     def cut_lines(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from vlm_studio.core.documents import Box, Word
 from vlm_studio.core.errors import (
@@ -227,3 +227,54 @@ def test_assets_are_known_by_their_content() -> None:
     data = encoded(picture(), "PNG")
     first, second = make_asset(data, "a.png", LIMITS), make_asset(data, "dir/b.png", LIMITS)
     assert first.sha256 == second.sha256 and second.filename == "b.png" and first.mime == "image/png"
+
+
+def tiff(*pages: Image.Image) -> bytes:
+    return encoded(pages[0], "TIFF", save_all=True, append_images=list(pages[1:]))
+
+
+def test_every_page_of_a_tiff_is_taken() -> None:
+    opened = list(open_pages(tiff(picture(60), picture(70), picture(80)), "fax.tif", LIMITS))
+    assert [(p.page.index, p.page.width_px, p.of) for p in opened] == [(0, 60, 3), (1, 70, 3), (2, 80, 3)]
+
+
+def test_small_copies_in_a_tiff_are_no_pages() -> None:
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer, new=True) as writer:
+        for page, kind in ((picture(60), 0), (picture(30), 1), (picture(70), 0)):
+            page.save(writer, "TIFF", tiffinfo={254: kind})
+            writer.newFrame()
+    opened = list(open_pages(buffer.getvalue(), "scan.tif", LIMITS))
+    assert [p.page.width_px for p in opened] == [60, 70]
+
+
+def test_limits_hold_for_each_page_of_a_tiff() -> None:
+    with pytest.raises(FileTooLarge, match="up to 2 are taken"):
+        list(open_pages(tiff(picture(), picture(), picture()), "fax.tif", replace(LIMITS, pdf_pages=2)))
+    pages = open_pages(tiff(picture(), picture(400, 400)), "fax.tif", replace(LIMITS, image_pixels=50_000))
+    assert next(pages).page.index == 0
+    with pytest.raises(FileTooLarge, match="too many pixels"):
+        next(pages)
+
+
+def test_a_tiff_whose_second_page_is_broken_says_so() -> None:
+    data = tiff(picture(), picture())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    broken = bytearray(data)
+    struct.pack_into("<I", broken, first + 2 + 12 * entries, len(data) - 3)
+    pages = open_pages(bytes(broken), "fax.tif", LIMITS)
+    assert next(pages).page.index == 0
+    with pytest.raises(DamagedFile, match=r"fax\.tif is damaged"):
+        next(pages)
+
+
+def test_a_repaired_pdf_says_so() -> None:
+    whole, cut = list(open_pages(pdf(), "a.pdf", LIMITS)), list(open_pages(pdf()[:-180], "a.pdf", LIMITS))
+    assert whole[0].note == ""
+    assert "a.pdf was damaged" in cut[0].note and "missing" in cut[0].note
+
+
+def test_a_pdf_of_garbage_is_called_damaged() -> None:
+    with pytest.raises(DamagedFile, match=r"^garbage\.pdf is damaged: opening it failed\."):
+        PdfFile(b"%PDF-1.7\n" + b"garbage " * 50, "garbage.pdf", LIMITS)

@@ -127,6 +127,25 @@ def test_pages_without_good_text_are_read_and_their_boxes_are_points(studio: Stu
         assert all(0 <= w.box.left < w.box.right <= 500 for w in page.words)
 
 
+def test_every_page_of_a_tiff_is_taken_in_and_shown(studio: Studio) -> None:
+    buffer = io.BytesIO()
+    first, second = page_image(1), page_image(2, width=340)
+    first.save(buffer, "TIFF", save_all=True, append_images=[second])
+    session = added(studio, ("fax.tif", buffer.getvalue()))
+    assert states(studio, session) == [("done", 2, 2)]
+    (document,) = studio.documents.documents(OWNER, session)
+    assert [studio.documents.image(OWNER, document.id, n).width for n in range(2)] == [300, 340]
+    page = studio.documents.page(OWNER, document.id, 1)
+    assert page is not None and page.words and page.width == 340
+
+
+def test_a_damaged_pdf_is_taken_in_with_a_word_of_warning(studio: Studio) -> None:
+    taken = studio.documents.add_files(OWNER, "", [("cut.pdf", LEASE[:-60])])
+    assert len(taken.kept) == 1
+    (told,) = taken.problems
+    assert told.startswith("cut.pdf was damaged") and "may be missing" in told
+
+
 def test_an_encrypted_pdf_wants_its_password_once(studio: Studio) -> None:
     locked = encrypted(LEASE, "secret")
     taken = studio.documents.add_files(OWNER, "", [("lease.pdf", locked)])
@@ -179,3 +198,22 @@ def test_nobody_gets_at_the_documents_of_another(studio: Studio) -> None:
     ):
         with pytest.raises(NotFound):
             attempt()
+
+
+def test_pages_that_are_not_there_are_no_answer(studio: Studio) -> None:
+    short = pdf([[(50.0, 80.0, "The caretaker is Mr Owen Price.")]])
+    session = added(studio, ("long.pdf", LEASE), ("short.pdf", short))
+    longer, shorter = studio.documents.documents(OWNER, session)
+    with pytest.raises(InvalidRequest, match=r"long\.pdf has 2 pages"):
+        studio.documents.ask(OWNER, session, "Who is the caretaker?", (), "99")
+    with pytest.raises(InvalidRequest, match=r"short\.pdf has 1 page\."):
+        studio.documents.ask(OWNER, session, "Who is the caretaker?", (shorter.id,), "2")
+    with pytest.raises(InvalidRequest, match=r"long\.pdf has 2 pages"):
+        studio.documents.ask_each(OWNER, session, "Who is the caretaker?", "99")
+    assert studio.documents.turns(OWNER, session) == ()
+    assert (
+        "Fergus Baird" in studio.documents.ask(OWNER, session, "Who is the caretaker?", (), "2").answer.text
+    )
+    rows = studio.documents.ask_each(OWNER, session, "Who is the caretaker?", "2")
+    assert [row.document.id for row in rows] == [longer.id, shorter.id]
+    assert "Fergus Baird" in rows[0].answer.text and rows[1].answer.text == "short.pdf has 1 page."

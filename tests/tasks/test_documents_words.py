@@ -8,7 +8,7 @@ from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.core.settings import PROJECT_ROOT
 from vlm_studio.tasks.documents_followup import completed, leans_back
 from vlm_studio.tasks.documents_question import understand
-from vlm_studio.tasks.documents_scope import pages_of
+from vlm_studio.tasks.documents_scope import pages_of, refuse_beyond
 from vlm_studio.tasks.documents_spans import spans
 from vlm_studio.tasks.documents_terms import Rarity, Thesaurus, Vocabulary, number_key, root, stem
 
@@ -95,3 +95,15 @@ def test_page_ranges(wrong: str) -> None:
     assert pages_of("1-3, 7") == (0, 1, 2, 6) and pages_of(" ") is None
     with pytest.raises(InvalidRequest):
         pages_of(wrong)
+
+
+def test_pages_that_no_document_has_are_refused_with_how_many_there_are() -> None:
+    two = [("a.pdf", 3), ("b.pdf", 1)]
+    for fine in (None, (2,), (2, 98)):
+        refuse_beyond(fine, two)
+    with pytest.raises(InvalidRequest, match=r"^a\.pdf has 3 pages\. .* pages 1-3"):
+        refuse_beyond((98,), two[:1])
+    with pytest.raises(InvalidRequest, match=r"^b\.pdf has 1 page\. Ask of page 1,"):
+        refuse_beyond((1,), two[1:])
+    with pytest.raises(InvalidRequest, match=r"^a\.pdf has 3 pages\. The other documents are no longer"):
+        refuse_beyond((3, 4), two)

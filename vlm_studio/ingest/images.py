@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pillow_heif
@@ -25,6 +27,10 @@ _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"}
 _LONGEST = 65_500
 """Pixels of a side that a JPEG can hold, which pages are kept as."""
+_DAMAGES = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError)
+"""What Pillow raises for files that are broken in one way or another."""
+_SUBFILE, _COPY_OR_MASK = 254, 0b101
+"""The TIFF tag that says what a frame is, and its bits for a smaller copy and for a mask."""
 
 ACCEPTED = "PNG, JPEG, WebP, TIFF, GIF, BMP, HEIC, AVIF or PDF"
 
@@ -41,35 +47,78 @@ def sniff(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def open_image(data: bytes, filename: str, limits: Limits) -> Image.Image:
-    """Upright RGB, first frame, transparency on white.
+def page_count(data: bytes, filename: str, limits: Limits) -> int:
+    """How many pages a TIFF has; of anything else, animations too, one picture is read. Raises UserInputError.
+
+    A page that is damaged counts: opening it says so.
+    """
+    kind = sniff(data)
+    if kind is None or kind[0] != "TIFF":
+        return 1
+    with _refusals(filename, limits):
+        return len(_tiff_pages(data, filename, limits))
+
+
+def open_image(data: bytes, filename: str, limits: Limits, page: int = 0) -> Image.Image:
+    """Upright RGB, first frame (of a TIFF: page number `page`), transparency on white.
 
     Raises UnsupportedFile, DamagedFile or FileTooLarge. Pixels are counted before they are decoded.
     """
     kind = sniff(data)
     if kind is None:
         raise UnsupportedFile(f"{filename} is not an image that can be read here.", f"Use {ACCEPTED}.")
-    try:
+    with _refusals(filename, limits):
         if kind[0] == "HEIF":
             return _heif(data, filename, limits)
+        image = Image.open(io.BytesIO(data), formats=[kind[0]])
+        image.seek(_tiff_pages(data, filename, limits)[page] if page else 0)
+        _check_size(*image.size, filename, limits)
+        image.load()
+        return _upright_rgb(image)
+
+
+@contextmanager
+def _refusals(filename: str, limits: Limits) -> Iterator[None]:
+    """What Pillow finds wrong with a file, as our errors."""
+    try:
         with warnings.catch_warnings():
-            # Pillow only warns up to twice its own limit; ours is checked right below.
+            # Pillow only warns up to twice its own limit; ours is checked in `_check_size`.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=[kind[0]])
-            _check_size(*image.size, filename, limits)
-            image.seek(0)
-            image.load()
-            return _upright_rgb(image)
+            yield
     except UnidentifiedImageError as error:
         raise DamagedFile(
             f"{filename} begins like an image but is damaged.", "Export it again and retry."
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_many(filename, limits) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError) as error:
+    except _DAMAGES as error:
         raise DamagedFile(
             f"{filename} is damaged or cut short.", "Copy or export it again and retry."
         ) from error
+
+
+def _tiff_pages(data: bytes, filename: str, limits: Limits) -> list[int]:
+    """Places of the pages; small copies and masks that scanners put between them are none."""
+    image = Image.open(io.BytesIO(data), formats=["TIFF"])
+    pages = []
+    for place in range(4 * limits.pdf_pages):
+        try:
+            image.seek(place)
+            copy = int(image.tag_v2.get(_SUBFILE, 0)) & _COPY_OR_MASK  # type: ignore[attr-defined]
+        except EOFError:
+            break
+        except _DAMAGES:
+            # What follows cannot be found either.
+            pages.append(place)
+            break
+        if place == 0 or not copy:
+            pages.append(place)
+        if len(pages) > limits.pdf_pages:
+            raise FileTooLarge(
+                f"{filename} has more than {limits.pdf_pages} pages; up to {limits.pdf_pages} are taken.",
+                "Split it first.",
+            )
+    return pages
 
 
 def _heif(data: bytes, filename: str, limits: Limits) -> Image.Image:

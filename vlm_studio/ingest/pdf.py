@@ -25,6 +25,7 @@ _START_SECONDS = 60.0
 
 TEXT_LAYER = "text layer"
 """`PageText.source` of words that the PDF itself carries."""
+REPAIRED = "{} was damaged and has been repaired: pages, or what stood on them, may be missing."
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ class PdfFile:
         self._child: _Child | None = None
         self._lock = threading.Lock()
         self.page_count = 0
+        self.note = ""
+        """What to know of the whole file: that it was damaged."""
         self._open()
         if self.page_count > limits.pdf_pages:
             self.close()
@@ -207,6 +210,7 @@ class PdfFile:
             wrong = "That password does not open" if self._password else "A password protects"
             raise PasswordNeeded(f"{wrong} {self.filename}.", "Type the password of the PDF and try again.")
         self.page_count = int(header["pages"])
+        self.note = REPAIRED.format(self.filename) if header["repaired"] else ""
         if self.page_count == 0:
             self.close()
             raise DamagedFile(f"{self.filename} has no readable page.", "Export it again and retry.")
@@ -215,7 +219,9 @@ class PdfFile:
         with self._lock:
             if self._child is None:
                 self._open()
-            return self._answer(request, b"", self.limits.page_seconds, f"page {request['index'] + 1}")
+            return self._answer(
+                request, b"", self.limits.page_seconds, f"reading page {request['index'] + 1}"
+            )
 
     def _answer(
         self, request: dict[str, Any], payload: bytes, seconds: float, what: str
@@ -242,7 +248,7 @@ class PdfFile:
         log.info("%s: %s: %s", self.filename, what, header.get("detail", header["error"]))
         if header["error"] == "memory":
             return FileTooLarge(f"{self.filename}: {what} needs too much memory.", "Print it to a new PDF.")
-        return DamagedFile(f"{self.filename}: {what} is damaged.", "Export the PDF again and retry.")
+        return DamagedFile(f"{self.filename} is damaged: {what} failed.", "Export the PDF again and retry.")
 
 
 def searchable_pdf(pages: Sequence[SearchablePage], limits: Limits) -> bytes:

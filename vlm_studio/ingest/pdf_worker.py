@@ -57,7 +57,8 @@ class Worker:
             return {"state": "not pdf", "pages": 0}, b""
         if self.document.needs_pass and not self.document.authenticate(request.get("password") or ""):
             return {"state": "password", "pages": 0}, b""
-        return {"state": "open", "pages": self.document.page_count}, b""
+        pages = self.document.page_count
+        return {"state": "open", "pages": pages, "repaired": bool(self.document.is_repaired)}, b""
 
     def do_unlocked(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """The document without its encryption."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 from vlm_studio.core.documents import Asset, Box, Page, Word
 from vlm_studio.core.errors import FileTooLarge, NotFound, UnsupportedFile
 from vlm_studio.core.settings import Limits
-from vlm_studio.ingest.images import ACCEPTED, open_image, sniff
+from vlm_studio.ingest.images import ACCEPTED, open_image, page_count, sniff
 from vlm_studio.ingest.pdf import PdfFile, PdfPage
 
 
@@ -26,6 +26,10 @@ class OpenPage:
     image: Image.Image
     encoded: bytes
     mime: str
+    of: int = 1
+    """How many pages its file has, where that is an image."""
+    note: str = ""
+    """What to know of its file: that it was damaged."""
 
 
 def read_file(path: Path, limits: Limits) -> bytes:
@@ -59,12 +63,14 @@ def open_pages(
     """The pages of an image or PDF, one at a time. Raises UserInputError."""
     asset = make_asset(data, filename, limits)
     if asset.mime != "application/pdf":
-        image = open_image(data, asset.filename, limits)
-        yield _kept(asset, 0, image, None, None)
+        count = page_count(data, asset.filename, limits)
+        for index in range(count):
+            image = open_image(data, asset.filename, limits, index)
+            yield replace(_kept(asset, index, image, None, None), of=count)
         return
     with PdfFile(data, asset.filename, limits, password) as pdf:
         for index in range(pdf.page_count):
-            yield pdf_page(asset, pdf.page(index, dpi))
+            yield replace(pdf_page(asset, pdf.page(index, dpi)), note=pdf.note)
 
 
 def pdf_page(asset: Asset, rendered: PdfPage) -> OpenPage:

@@ -19,6 +19,7 @@ from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Page
 from vlm_studio.core.passages import PageText, PageWord, Passage
 from vlm_studio.core.settings import Limits
+from vlm_studio.ingest.images import page_count
 from vlm_studio.ingest.pdf import TEXT_LAYER, PdfFile
 from vlm_studio.ingest.upload import make_asset, open_pages
 from vlm_studio.tasks.documents_answer import Found, answer
@@ -26,6 +27,7 @@ from vlm_studio.tasks.documents_passages import boxes_of, passages_of
 from vlm_studio.tasks.documents_quality import layer_is_good
 from vlm_studio.tasks.documents_question import Question, understand
 from vlm_studio.tasks.documents_rank import Corpus, Similar
+from vlm_studio.tasks.documents_scope import refuse_beyond
 from vlm_studio.tasks.documents_terms import Rarity, Thesaurus
 from vlm_studio.tasks.documents_weigh import Evidence
 from vlm_studio.tasks.transcribe import PageRead, Transcriber
@@ -92,14 +94,18 @@ def read_document(
 ) -> Iterator[PageText]:  # fmt: skip
     """The pages of an image or PDF as text with places; `wanted` (0-based) leaves the others out.
 
-    Raises UserInputError for a file that cannot be opened.
+    Raises UserInputError for a file that cannot be opened, InvalidRequest for one without a wanted page.
     """
     cancel = cancel or CancelToken()
     if make_asset(data, filename, limits).mime != "application/pdf":
+        refuse_beyond(wanted, [(filename, page_count(data, filename, limits))])
         for opened in open_pages(data, filename, limits):
-            yield reader.read(opened.page, opened.image, cancel)
+            cancel.raise_if_cancelled()
+            if wanted is None or opened.page.index in wanted:
+                yield reader.read(opened.page, opened.image, cancel)
         return
     with PdfFile(data, filename, limits, password) as pdf:
+        refuse_beyond(wanted, [(filename, pdf.page_count)])
         for index in range(pdf.page_count) if wanted is None else wanted:
             cancel.raise_if_cancelled()
             if 0 <= index < pdf.page_count:
@@ -110,16 +116,19 @@ def read_pdf_page(
     pdf: PdfFile, index: int, reader: PageReader, rarity: Rarity, cancel: CancelToken
 ) -> PageText:
     """The text layer where it is good; else the page is rendered and read, and its places turned to points."""
+    note = (pdf.note,) if pdf.note else ()
     layer = pdf.text(index)
     if layer_is_good(layer, rarity):
-        note = (HIDDEN.format(layer.hidden),) if layer.hidden else ()
-        return replace(layer.page, notes=note)
+        hidden = (HIDDEN.format(layer.hidden),) if layer.hidden else ()
+        return replace(layer.page, notes=(*note, *hidden))
     rendered = pdf.page(index, READ_DPI)
     image = Image.open(io.BytesIO(rendered.jpeg)).convert("RGB")
     read = reader.read(Page("", index, "", image.width, image.height), image, cancel)
     scale = POINTS_PER_INCH / rendered.dpi
     words = tuple(replace(w, box=w.box.scaled(scale), size=w.size * scale) for w in read.words)
-    return PageText(index, layer.page.width, layer.page.height, "pt", words, read.source, read.notes)
+    return PageText(
+        index, layer.page.width, layer.page.height, "pt", words, read.source, (*note, *read.notes)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,13 +127,15 @@ class Indexer:
 
     def _page(self, document: KeptDocument, index: int) -> PageText:
         """Raises StudioError where the file cannot be used at all; a bad page is an empty one with a note."""
-        if document.mime != "application/pdf":
-            image = open_image(self.read_blob(document.sha256), document.name, self.limits)
-            return self.reader.read(Page("", 0, "", image.width, image.height), image, self._cancel)
-        pdf = self._pdf(document)
+        pdf = self._pdf(document) if document.mime == "application/pdf" else None
         try:
-            return read_pdf_page(pdf, index, self.reader, self.rarity, self._cancel)
+            if pdf is not None:
+                return read_pdf_page(pdf, index, self.reader, self.rarity, self._cancel)
+            image = open_image(self.read_blob(document.sha256), document.name, self.limits, index)
+            return self.reader.read(Page("", index, "", image.width, image.height), image, self._cancel)
         except UserInputError as problem:
+            if document.pages == 1 and pdf is None:
+                raise
             return PageText(index, 595.0, 842.0, "pt", (), "none", (str(problem),))
 
     def _pdf(self, document: KeptDocument) -> PdfFile:
@@ -152,6 +154,6 @@ class Indexer:
 def page_image(data: bytes, document: KeptDocument, index: int, limits: Limits, dpi: float) -> Image.Image:
     """The page as it is displayed, upright RGB. Raises UserInputError."""
     if document.mime != "application/pdf":
-        return open_image(data, document.name, limits)
+        return open_image(data, document.name, limits, index)
     with PdfFile(data, document.name, limits) as pdf:
         return Image.open(io.BytesIO(pdf.page(index, dpi).jpeg)).convert("RGB")

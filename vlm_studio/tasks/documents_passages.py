@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vlm_studio.core.documents import Box
 from vlm_studio.core.passages import Cell, PageText, Passage
+from vlm_studio.tasks.documents_heads import running_heads
 from vlm_studio.tasks.documents_layout import Paragraph, Table, lay_out, upright
 
 MAX_SENTENCE_WORDS = 70
 """A longer run without a full stop is cut at the end of a line: nobody quotes half a page."""
-EDGE = 0.09
-"""Share of a page's height at its top and bottom where running heads stand."""
 
 _END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 _ABBREVIATION = re.compile(
@@ -63,33 +61,6 @@ def passages_of(pages: Sequence[PageText], document: int) -> tuple[Passage, ...]
             )
             found += made
     return tuple(found)
-
-
-def running_heads(pages: Sequence[PageText]) -> list[frozenset[int]]:
-    """For each page the places of words in heads and feet that other pages repeat; the first time they stay."""
-    edges: list[list[tuple[str, tuple[int, ...]]]] = []
-    for page in pages:
-        lines: dict[int, list[int]] = {}
-        for place, word in enumerate(page.words):
-            middle = (word.box.top + word.box.bottom) / 2
-            if middle < EDGE * page.height or middle > (1 - EDGE) * page.height:
-                lines.setdefault(word.line, []).append(place)
-        edges.append([
-            (_DIGITS.sub("#", " ".join(page.words[i].text for i in members)).casefold(), tuple(members))
-            for members in lines.values()
-        ])  # fmt: skip
-    counts = Counter(text for found in edges for text in {text for text, _ in found})
-    seen: set[str] = set()
-    skips = []
-    for found in edges:
-        skip: set[int] = set()
-        for text, members in found:
-            if counts[text] >= 3 or (counts[text] == 2 and len(pages) <= 3 and text.strip("# -–|/") != ""):
-                if text in seen or not text.strip("# -–|/.page"):
-                    skip.update(members)
-                seen.add(text)
-        skips.append(frozenset(skip))
-    return skips
 
 
 def joined(page: PageText, places: Sequence[int]) -> str:

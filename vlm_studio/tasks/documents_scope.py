@@ -1,8 +1,9 @@
-"""Page ranges as people write them."""
+"""Page ranges as people write them, and whether there are such pages."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from vlm_studio.core.errors import InvalidRequest
 
@@ -22,3 +23,26 @@ def pages_of(text: str) -> tuple[int, ...] | None:
             raise InvalidRequest(f"{text!r} is no page range.", "Write it like 1-3,7.")
         found.update(range(first - 1, last))
     return tuple(sorted(found))
+
+
+def beyond(wanted: Sequence[int] | None, pages: int) -> bool:
+    """Whether a document of so many pages has none of the wanted ones (0-based; None: all)."""
+    return bool(wanted) and min(wanted or ()) >= pages
+
+
+def length_of(name: str, pages: int) -> str:
+    return f"{name} has {pages} page{'' if pages == 1 else 's'}."
+
+
+def refuse_beyond(wanted: Sequence[int] | None, documents: Sequence[tuple[str, int]]) -> None:
+    """Raises InvalidRequest where none of the documents (name, number of pages) has one of the wanted pages.
+
+    Searching no page would end in "the document does not say", though nobody has looked.
+    """
+    name, pages = max(documents, key=lambda document: document[1])
+    if beyond(wanted, pages):
+        rest = "" if len(documents) == 1 else " The other documents are no longer."
+        within = "page 1" if pages == 1 else f"pages 1-{pages}"
+        raise InvalidRequest(
+            length_of(name, pages) + rest, f"Ask of {within}, or leave the page range empty to ask of all."
+        )

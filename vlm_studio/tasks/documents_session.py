@@ -19,11 +19,12 @@ from vlm_studio.core.asked import AskedTurn, KeptDocument
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import TextPart, Variant
 from vlm_studio.core.documents import Asset
-from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
+from vlm_studio.core.errors import InvalidRequest, NotFound, PasswordNeeded, StudioError
 from vlm_studio.core.ids import new_id, utc_now
 from vlm_studio.core.passages import PageText
 from vlm_studio.core.sessions import JobState, Session, SessionKind
 from vlm_studio.core.settings import Limits
+from vlm_studio.ingest.images import page_count
 from vlm_studio.ingest.pdf import PdfFile
 from vlm_studio.ingest.upload import make_asset
 from vlm_studio.tasks.ask_pdf import AskedDocument, Documents, Scope
@@ -32,7 +33,7 @@ from vlm_studio.tasks.documents_index import Indexer, page_image
 from vlm_studio.tasks.documents_phrase import Phraser
 from vlm_studio.tasks.documents_question import understand
 from vlm_studio.tasks.documents_rank import Similar
-from vlm_studio.tasks.documents_scope import pages_of
+from vlm_studio.tasks.documents_scope import beyond, length_of, pages_of, refuse_beyond
 from vlm_studio.tasks.documents_stance import PageStance, stances
 from vlm_studio.tasks.intake import Taken, take_files
 from vlm_studio.tasks.sessions_document import Entry
@@ -40,6 +41,7 @@ from vlm_studio.tasks.sessions_document import Entry
 log = logging.getLogger(__name__)
 
 AUTO = Variant("auto")
+LOOKING = "Looking it up."
 DISPLAY_DPI = 130.0
 KEPT_SESSIONS, KEPT_IMAGES = 4, 24
 """Sessions whose passages, and pages whose pictures, stay in memory."""
@@ -76,6 +78,12 @@ class DocumentRow:
     answer: DocumentAnswer
 
 
+@dataclass(frozen=True, slots=True)
+class TakenDocuments(Taken[KeptDocument]):
+    locked: tuple[int, ...]
+    """Which of the files, by number, wait for their password."""
+
+
 class DocumentSessions:
     """The Documents tab's and the API's use cases. Every method takes the owner of the rows."""
 
@@ -93,38 +101,50 @@ class DocumentSessions:
         self.indexer, self.limits, self.similar, self.phraser = indexer, limits, similar, phraser
         self._asked: OrderedDict[tuple[str, str], tuple[object, Documents]] = OrderedDict()
         self._images: OrderedDict[tuple[str, int], Image.Image] = OrderedDict()
+        self._answering: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def add_files(
         self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]], password: str = ""
-    ) -> Taken[KeptDocument]:
+    ) -> TakenDocuments:
         """Keep files in a session (a new one where `session_id` is empty) and begin to take them in.
 
         Returns once they are opened. Raises NotFound for somebody else's session, InvalidRequest for too many
         files, StoreError.
         """
+        notes: list[str] = []
+        locked: list[int] = []
+        numbers = iter(range(len(files)))
 
         def keep(session_id: str, name: str, data: bytes) -> Iterator[tuple[str, KeptDocument]]:
-            asset, content, pages = self._opened(name, data, password)
+            number = next(numbers)
+            try:
+                asset, content, pages, note = self._opened(name, data, password)
+            except PasswordNeeded:
+                locked.append(number)
+                raise
             self.blobs.put(content, asset.mime)
             session_id = session_id or self.sessions.create(owner, "documents", asset.filename).id
             yield session_id, self.store.add(owner, session_id, asset, pages)
+            if note:
+                notes.append(note)
 
         taken = take_files(session_id, files, self.limits, keep)
         self.indexer.start()
-        return taken
+        problems = (*taken.problems, *notes)
+        return TakenDocuments(taken.session_id, taken.kept, problems, taken.wants_password, tuple(locked))
 
-    def _opened(self, name: str, data: bytes, password: str) -> tuple[Asset, bytes, int]:
-        """The file as it is kept (an encrypted PDF unlocked) and how many pages it has."""
+    def _opened(self, name: str, data: bytes, password: str) -> tuple[Asset, bytes, int, str]:
+        """The file as it is kept (an encrypted PDF unlocked), how many pages it has, and what to know of it."""
         asset = make_asset(data, name, self.limits)
         if asset.mime != "application/pdf":
-            return asset, data, 1
+            return asset, data, page_count(data, asset.filename, self.limits), ""
         with PdfFile(data, asset.filename, self.limits, password) as pdf:
-            pages = pdf.page_count
+            pages, note = pdf.page_count, pdf.note
             if password:
                 data = pdf.unlocked()
                 asset = make_asset(data, name, self.limits)
-        return asset, data, pages
+        return asset, data, pages, note
 
     def documents(self, owner: str, session_id: str) -> tuple[KeptDocument, ...]:
         return self.store.documents(owner, session_id)
@@ -181,7 +201,7 @@ class DocumentSessions:
 
         Raises InvalidRequest for an empty question, a bad page range, or while no page is taken in yet.
         """
-        *_, turn = self.asking(owner, session_id, text, chosen, pages, variant)
+        *_, turn = self._asking(owner, session_id, text, chosen, pages, variant)
         assert isinstance(turn, AskedTurn)
         return turn
 
@@ -190,8 +210,26 @@ class DocumentSessions:
     ) -> Iterator[str | AskedTurn]:
         """As `ask`, with sentences on what is going on first: a large model may have to be loaded.
 
+        The first sentence comes once the question is taken: what could be wrong with it has been raised by then,
+        also that another one of this session is being answered.
         `variant`: who puts the answer into a sentence, where that model sees pages.
         """
+        place = (owner, session_id)
+        with self._lock:
+            if place in self._answering:
+                raise InvalidRequest("An answer is still being written.", "Ask this once it is there.")
+            self._answering.add(place)
+        try:
+            yield from self._asking(owner, session_id, text, chosen, pages, variant)
+        finally:
+            self._answering.discard(place)
+
+    def _asking(
+        self, owner: str, session_id: str, text: str, chosen: Sequence[str], pages: str, variant: Variant
+    ) -> Iterator[str | AskedTurn]:
+        self._taken_in(owner, session_id, chosen, pages)
+        understand(text, self.indexer.rarity, self.limits.question_chars)
+        yield LOOKING
         asked = self._ready(owner, session_id)
         search = self._completed(owner, session_id, text, asked)
         answer = asked.ask(search, self._scope(asked, chosen, pages))
@@ -230,12 +268,16 @@ class DocumentSessions:
 
     def ask_each(self, owner: str, session_id: str, text: str, pages: str = "") -> tuple[DocumentRow, ...]:
         """The same question of every document by itself. Nothing is kept."""
+        documents = self._taken_in(owner, session_id, (), pages)
+        wanted = pages_of(pages)
         asked = self._ready(owner, session_id)
         found = []
-        for document in self.store.documents(owner, session_id):
-            if document.id in self._ids(asked):
-                scope = self._scope(asked, (document.id,), pages)
-                found.append(DocumentRow(document, asked.ask(text, scope)))
+        for document in documents:
+            if beyond(wanted, document.pages):
+                answer = DocumentAnswer(length_of(document.name, document.pages), False, (), 0.0)
+            else:
+                answer = asked.ask(text, self._scope(asked, (document.id,), pages))
+            found.append(DocumentRow(document, answer))
         return tuple(found)
 
     def stances(self, owner: str, session_id: str, turn_id: str) -> tuple[PageStance, ...]:
@@ -267,9 +309,22 @@ class DocumentSessions:
         """The words of a page, where it is taken in."""
         return next((p for p in self.store.pages(owner, document_id) if p.index == index), None)
 
+    def _taken_in(
+        self, owner: str, session_id: str, chosen: Sequence[str] = (), pages: str = ""
+    ) -> tuple[KeptDocument, ...]:
+        """The documents to be asked, as far as they are there. Raises InvalidRequest where that is nothing."""
+        kept = self.store.documents(owner, session_id)
+        found = tuple(d for d in kept if d.done and (not chosen or d.id in chosen))
+        if not found:
+            raise InvalidRequest(
+                "No page is taken in yet.", "Wait a moment, or add a document." if kept else "Add a document."
+            )
+        refuse_beyond(pages_of(pages), [(d.name, d.pages) for d in found])
+        return found
+
     def _ready(self, owner: str, session_id: str) -> Documents:
         """What is taken in so far, ready to be asked."""
-        kept = self.store.documents(owner, session_id)
+        kept = self._taken_in(owner, session_id)
         stamp = tuple((d.id, d.done) for d in kept)
         with self._lock:
             found = self._asked.get((owner, session_id))
@@ -278,12 +333,7 @@ class DocumentSessions:
         asked = [
             AskedDocument(document.name, self.store.pages(owner, document.id), document.id)
             for document in kept
-            if document.done
         ]
-        if not asked:
-            raise InvalidRequest(
-                "No page is taken in yet.", "Wait a moment, or add a document." if kept else "Add a document."
-            )
         made = Documents(asked, self.indexer.rarity, self.similar)
         with self._lock:
             self._asked[owner, session_id] = (stamp, made)

@@ -20,7 +20,7 @@ class Taken(Generic[Thing]):
     """The session that they are in; empty where there was none and no file could be used."""
     kept: tuple[Thing, ...]
     problems: tuple[str, ...]
-    """A sentence for each file that could not be used."""
+    """A sentence for each file that could not be used, or not all of it."""
     wants_password: bool
 
 

@@ -197,6 +197,11 @@ class Transcriber:
         return self.reader(reader_name).read(strips, cancel)
 
 
+def with_note(reading: PageReading, note: str) -> PageReading:
+    """With what there is to know of the page's file in front of what there is to know of the page."""
+    return replace(reading, notes=(note, *reading.notes)) if note else reading
+
+
 def _placed(reading: LineReading, strip: Strip, line: Box) -> LineReading:
     """Word boxes in page pixels, as high as their line and within it."""
     boxes = [strip.word_on_page(word.box) for word in reading.words]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -18,12 +19,34 @@ from vlm_studio.views.model_choice import SPLITTINGS
 ASKING = "documents"
 """The `concurrency_id` of questions: they need no engine, so they do not wait for one."""
 
+TICKS_JS = """
+new MutationObserver(() => {
+  for (const box of element.querySelectorAll('[data-act=choose]')) box.checked = box.hasAttribute('checked');
+}).observe(element, {subtree: true, childList: true, attributeFilter: ['checked', 'data-document']});
+"""
+"""Gradio patches attributes in place, and a box once clicked no longer follows its own: after a removal the tick
+would stay in its row, on the document that moved up."""
+
+TAKEN_JS = """
+(taken) => {
+  const field = document.querySelector('#documents-question textarea');
+  const text = taken.slice(taken.indexOf(' ') + 1);
+  if (field.value.startsWith(text)) {
+    field.value = field.value.slice(text.length);
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+  }
+}
+"""
+"""Empties the field of a question that was taken, but for what was typed since. Not by an output of Gradio's: that is
+set a moment after the field was read, and a letter typed in between would be gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
     session_id: gr.Textbox
     chosen: gr.State
     viewed: gr.State
+    locked: gr.State
     intake: gr.Column
     files: gr.File
     password: gr.Textbox
@@ -33,6 +56,7 @@ class Panel:
     more: gr.File
     new: gr.Button
     question: gr.Textbox
+    taken: gr.Textbox
     ask: gr.Button
     pages: gr.Textbox
     model: gr.Dropdown
@@ -56,6 +80,7 @@ class Panel:
         return [
             self.session_id, self.chosen, self.viewed, self.intake, self.workspace, self.password, self.notice,
             self.documents, self.turns, self.stances, self.used, self.page_image, self.caption, self.timer,
+            self.locked,
         ]  # fmt: skip
 
 
@@ -81,7 +106,9 @@ def build(shared: Shared) -> Panel:
     with gr.Column(visible=False) as workspace:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
-                documents = gr.HTML(js_on_load=DOCUMENTS_JS, elem_id="documents-list", padding=False)
+                documents = gr.HTML(
+                    js_on_load=DOCUMENTS_JS + TICKS_JS, elem_id="documents-list", padding=False
+                )
                 with gr.Row(elem_classes="tool-row"):
                     question = gr.Textbox(
                         show_label=False,
@@ -104,16 +131,21 @@ def build(shared: Shared) -> Panel:
                     each_table = gr.HTML(elem_id="documents-each-table", padding=False)
                     download = gr.File(label="As CSV", visible=False, interactive=False, height=80)
                     more = gr.File(
-                        label="Add PDFs or photos", file_count="multiple", type="filepath", height=120
+                        label="Add PDFs or photos",
+                        file_count="multiple",
+                        type="filepath",
+                        height=120,
+                        elem_id="documents-more",
                     )
                     new = gr.Button("New documents", size="sm", elem_id="documents-new")
             with gr.Column(scale=6, min_width=320):
                 used, page_image, before, caption, after = _page_column()
     return Panel(
         session_id=gr.Textbox(visible="hidden", elem_id="documents-session"),
-        chosen=gr.State([]), viewed=gr.State(("", 0, "", 0)),
+        chosen=gr.State([]), viewed=gr.State(("", 0, "", 0)), locked=gr.State([]),
         intake=intake, files=files, password=password, notice=notice, workspace=workspace,
-        documents=documents, more=more, new=new, question=question, ask=ask, pages=pages, model=model,
+        documents=documents, more=more, new=new, question=question,
+        taken=gr.Textbox(visible="hidden", elem_id="documents-taken"), ask=ask, pages=pages, model=model,
         splitting=splitting, about_model=about_model, turns=turns,
         stances=stances, used=used, page_image=page_image, caption=caption, before=before, after=after,
         each=each, each_table=each_table, download=download, timer=gr.Timer(1.0, active=False),
@@ -158,21 +190,24 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
 
     def quick(
         trigger: gr.events.Dependency, fn: Callable[..., object], inputs: list[gr.components.Component],
-        outputs: list[gr.components.Component] = shown,
+        outputs: list[gr.components.Component] = shown, **more: Any,
     ) -> gr.events.Dependency:  # fmt: skip
         return trigger(
             guarded(fn, studio), inputs, outputs, concurrency_id=ASKING, concurrency_limit=8,
-            show_progress="hidden", api_visibility=API_HIDDEN,
+            show_progress="hidden", api_visibility=API_HIDDEN, **more,
         )  # fmt: skip
 
-    quick(panel.files.upload, on.add_files, [panel.files, panel.password, *state])
-    added = quick(panel.more.upload, on.add_files, [panel.more, panel.password, *state])
+    locked = [panel.password, panel.locked]
+    quick(panel.files.upload, on.add_files, [panel.files, *locked, *state])
+    added = quick(panel.more.upload, on.add_files, [panel.more, *locked, *state])
     added.then(lambda: None, None, panel.more, api_visibility=API_HIDDEN)
-    quick(panel.password.submit, on.add_files, [panel.files, panel.password, *state])
+    quick(panel.password.submit, on.unlock, [*locked, *state])
     asked = [panel.question, panel.pages, *state]
     models = [panel.model, panel.splitting]
     for trigger in (panel.question.submit, panel.ask.click):
-        quick(trigger, on.ask, [*models, *asked], [*shown, panel.question])
+        # Gradio drops an Enter while the one before runs; this one has to be told that it is too early.
+        quick(trigger, on.ask, [*models, *asked], [*shown, panel.taken], trigger_mode="multiple")
+    panel.taken.change(None, panel.taken, None, js=TAKEN_JS, api_visibility=API_HIDDEN)
     for trigger in (panel.model.input, panel.splitting.input):
         quick(trigger, on.describe_model, [*models, *state], [panel.about_model])
     quick(panel.documents.select, on.act_on_document, state)
@@ -182,7 +217,7 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     quick(panel.after.click, on.page_after, state)
     quick(panel.each.click, on.ask_each, asked, [panel.each_table, panel.download])
     quick(panel.timer.tick, on.refresh, state, [panel.documents, panel.timer])
-    quick(panel.new.click, on.start_anew, [])
+    quick(panel.new.click, on.start_anew, [], [*shown, panel.pages, panel.each_table, panel.download])
     panel.new.click(lambda: None, None, panel.files, api_visibility=API_HIDDEN)
     quick(shared.opened.change, on.open_session, [shared.opened, panel.session_id])
     quick(shared.page.load, on.open_from_address, [], [*shown, shared.opened])

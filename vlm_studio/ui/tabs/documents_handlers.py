@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-from PIL import Image
 
-from vlm_studio.core.answers import Citation
-from vlm_studio.core.asked import AskedTurn, KeptDocument
+from vlm_studio.core.asked import AskedTurn
 from vlm_studio.core.conversation import Splitting, Variant
-from vlm_studio.core.documents import Box
 from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.core.ids import new_id
 from vlm_studio.studio import Studio
@@ -23,145 +20,32 @@ from vlm_studio.tasks.ask_pdf import json_value
 from vlm_studio.tasks.documents_session import as_csv
 from vlm_studio.tasks.models import QUOTE_STANDS
 from vlm_studio.ui.shared import owner_of, uploads_of
-from vlm_studio.views.documents import (
-    document_list_html,
-    each_html,
-    marked,
-    stances_html,
-    turns_html,
+from vlm_studio.ui.tabs.documents_render import (
+    NOTICE,
+    OUTPUTS,
+    View,
+    Viewed,
+    nothing,
+    render,
+    view_of,
 )
+from vlm_studio.views.documents import document_list_html, each_html, stances_html
 from vlm_studio.views.model_choice import model_html
-from vlm_studio.views.picture_buttons import picture_buttons_html, thumbnail_uri
 from vlm_studio.views.transcript import status_html
 
 TAB = "documents"
-OUTPUTS, NOTICE = 14, 6
-"""How many values `render` gives, and which of them is the notice."""
 SO_FAR = "Some pages are still being taken in: the answer rests on those that are there already."
 API_WAIT_SECONDS = 540.0
-Viewed = tuple[str, int, str, int]
-"""Document id and 0-based page looked at; turn id and number of the citation that is marked."""
-
-
-@dataclass(frozen=True)
-class View:
-    """All that the tab shows of a session at one moment."""
-
-    session_id: str
-    chosen: tuple[str, ...] = ()
-    """Ids of the documents to ask; empty: all."""
-    viewed: Viewed = ("", 0, "", 0)
-    notice: str = ""
-    password: bool = False
-    stances: str = ""
-
-
-def view_of(session_id: str, chosen: Sequence[str], viewed: Sequence[Any]) -> View:
-    document, page, turn, citation = viewed
-    return View(session_id, tuple(chosen), (str(document), int(page), str(turn), int(citation)))
-
-
-def render(studio: Studio, owner: str, view: View) -> list[Any]:
-    """Values for `Panel.shown`, in that order."""
-    documents = studio.documents.documents(owner, view.session_id) if view.session_id else ()
-    if not documents:
-        return _nothing(view)
-    turns = studio.documents.turns(owner, view.session_id)
-    viewed = view.viewed
-    if not any(d.id == viewed[0] for d in documents):
-        viewed = (documents[0].id, 0, "", 0)
-    document = next(d for d in documents if d.id == viewed[0])
-    turn = next((t for t in turns if t.id == viewed[2]), None)
-    cited = turn.answer.citations[viewed[3]] if turn and viewed[3] < len(turn.answer.citations) else None
-    picture, told = _page(studio, owner, document, viewed[1], cited)
-    ids = {d.id for d in documents}
-    chosen = tuple(i for i in view.chosen if i in ids)
-    return [
-        view.session_id,
-        list(chosen),
-        viewed,
-        gr.update(visible=False),
-        gr.update(visible=True),
-        gr.update(visible=view.password),
-        view.notice,
-        document_list_html(documents, chosen, document.id),
-        turns_html(turns, (viewed[2], viewed[3])),
-        view.stances,
-        _used(studio, owner, turn, viewed[3]),
-        picture,
-        told,
-        gr.Timer(active=any(d.waiting for d in documents)),
-    ]
-
-
-def _nothing(view: View) -> list[Any]:
-    return [
-        "", [], ("", 0, "", 0), gr.update(visible=True), gr.update(visible=False),
-        gr.update(visible=view.password), view.notice, "", "", "", gr.update(value="", visible=False), None, "",
-        gr.Timer(active=False),
-    ]  # fmt: skip
-
-
-def _page(
-    studio: Studio, owner: str, document: KeptDocument, index: int, cited: Citation | None
-) -> tuple[Image.Image | None, str]:
-    """The page with the proof marked, and what is said under it."""
-    told = f"{document.name}, page {index + 1} of {document.pages}"
-    try:
-        image = studio.documents.image(owner, document.id, index)
-    except NotFound:
-        raise
-    except StudioError as problem:
-        return None, f'<p class="studio-hint">{escape(told)}. {escape(str(problem))}</p>'
-    if cited is None or (cited.document_id, cited.page_index) != (document.id, index):
-        return image, f'<p class="studio-hint">{escape(told)}</p>'
-    page = studio.documents.page(owner, document.id, index)
-    if page is None or not cited.boxes:
-        return image, f'<p class="studio-hint">{escape(told)}</p>'
-    scale = image.width / page.width
-    return marked(
-        image, [box.scaled(scale) for box in cited.boxes]
-    ), f'<p class="studio-hint">{escape(told)}</p>'
-
-
-def _used(studio: Studio, owner: str, turn: AskedTurn | None, chosen: int) -> Any:
-    """Small pictures of the places that the answer rests on."""
-    if turn is None or not turn.answer.citations:
-        return gr.update(value="", visible=False)
-    items = []
-    for citation in turn.answer.citations:
-        uri = ""
-        try:
-            image = studio.documents.image(owner, citation.document_id, citation.page_index)
-            page = studio.documents.page(owner, citation.document_id, citation.page_index)
-            boxes = [box.scaled(image.width / page.width) for box in citation.boxes] if page else []
-            uri = thumbnail_uri(_surroundings(marked(image, boxes), boxes), 260)
-        except StudioError:
-            # The document was removed, or its page cannot be drawn any more; the quote stays.
-            uri = ""
-        items.append((uri, f"page {citation.page_index + 1}"))
-    return gr.update(value=picture_buttons_html(items, chosen, "Where the answer stands"), visible=True)
-
-
-def _surroundings(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """The part of the page around the marks."""
-    if not boxes:
-        return image
-    area = boxes[0]
-    for box in boxes[1:]:
-        area = area.union(box)
-    tall = max(area.height * 2.5, 0.12 * image.height)
-    middle = (area.top + area.bottom) / 2
-    return image.crop(
-        (0, int(max(0, middle - tall / 2)), image.width, int(min(image.height, middle + tall / 2)))
-    )
 
 
 def add_files(
-    studio: Studio, files: list[str] | None, password: str, session_id: str, chosen: list[str], viewed: Viewed,
-    request: gr.Request,
+    studio: Studio, files: list[str] | None, password: str, locked: list[str], session_id: str, chosen: list[str],
+    viewed: Viewed, request: gr.Request,
 ) -> list[Any]:  # fmt: skip
-    """Files were dropped or chosen: open them, and take them in in the background."""
+    """Files were dropped or chosen: open them, and take them in in the background.
+
+    `locked`: paths of earlier ones that wait for their password.
+    """
     owner = owner_of(studio.settings, request)
     view = view_of(session_id, chosen, viewed)
     if not files:
@@ -169,8 +53,17 @@ def add_files(
     given = [(Path(path).name, Path(path).read_bytes()) for path in files]
     taken = studio.documents.add_files(owner, session_id, given, password)
     notice = status_html(" ".join(taken.problems), None, problem=True) if taken.problems else ""
-    view = replace(view, session_id=taken.session_id, notice=notice, password=taken.wants_password)
+    waiting = dict.fromkeys((*locked, *(files[number] for number in taken.locked)))
+    view = replace(view, session_id=taken.session_id, notice=notice, locked=tuple(waiting))
     return render(studio, owner, view)
+
+
+def unlock(
+    studio: Studio, password: str, locked: list[str], session_id: str, chosen: list[str], viewed: Viewed,
+    request: gr.Request,
+) -> list[Any]:  # fmt: skip
+    """A password was given: open what waits for one, and nothing that is in already."""
+    return add_files(studio, locked, password, [], session_id, chosen, viewed, request)
 
 
 def describe_model(
@@ -195,21 +88,34 @@ def ask(
 ) -> Iterator[list[Any]]:  # fmt: skip
     owner = owner_of(studio.settings, request)
     variant = Variant(model or "auto", splitting=splitting)
+    text = question or ""
     turn: AskedTurn | None = None
-    for event in studio.documents.asking(
-        owner, session_id, question or "", tuple(chosen), pages or "", variant
-    ):
-        if isinstance(event, AskedTurn):
-            turn = event
-        else:
-            waiting: list[Any] = [gr.skip()] * (OUTPUTS + 1)
-            waiting[NOTICE] = status_html(event, None)
-            yield waiting
+    taken = False
+    try:
+        for event in studio.documents.asking(owner, session_id, text, tuple(chosen), pages or "", variant):
+            if isinstance(event, AskedTurn):
+                turn = event
+            else:
+                # Its field is emptied once, in the browser: whatever is typed there meanwhile is the next question.
+                # The id makes the same question asked again another one.
+                yield _told(status_html(event, None), gr.skip() if taken else f"{new_id()} {text}")
+                taken = True
+    except Exception:
+        if taken:
+            yield _told(status_html(f"Not answered: “{text.strip()}”", None, problem=True), gr.skip())
+        raise
     assert turn is not None
     view = _at(view_of(session_id, chosen, viewed), turn, 0)
     if any(document.waiting for document in studio.documents.documents(owner, session_id)):
         view = replace(view, notice=status_html(SO_FAR, None))
-    yield [*render(studio, owner, view), ""]
+    yield [*render(studio, owner, view), gr.skip()]
+
+
+def _told(notice: str, taken: Any) -> list[Any]:
+    """A notice and the question that was taken; all else stays as it is."""
+    values: list[Any] = [gr.skip()] * OUTPUTS
+    values[NOTICE] = notice
+    return [*values, taken]
 
 
 def _at(view: View, turn: AskedTurn, citation: int) -> View:
@@ -352,7 +258,8 @@ def refresh(
 
 
 def start_anew(studio: Studio) -> list[Any]:
-    return _nothing(View(""))
+    """Nothing is left of the documents: what was narrowed to their pages, or asked of each, goes with them."""
+    return [*nothing(View("", locked=())), "", "", gr.update(value=None, visible=False)]
 
 
 def open_session(studio: Studio, opened: str, session_id: str, request: gr.Request) -> list[Any]:
@@ -377,9 +284,10 @@ def open_from_address(studio: Studio, request: gr.Request) -> list[Any]:
 
 
 def _last(studio: Studio, session_id: str, request: gr.Request) -> View:
-    """A session at the answer that was given last."""
+    """A session at the answer that was given last. What waits for its password belongs to another one."""
     turns = studio.documents.turns(owner_of(studio.settings, request), session_id)
-    return _at(View(session_id), turns[-1], 0) if turns else View(session_id)
+    view = View(session_id, locked=())
+    return _at(view, turns[-1], 0) if turns else view
 
 
 def api_ask(
