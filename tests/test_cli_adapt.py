@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui.test_adapt_tab import VERDICT, corrected
+from tests.ui.test_compare_tab import hand
 from vlm_studio.cli import main
 from vlm_studio.core.adapters import AdapterFacts, TrainSettings
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
@@ -61,6 +62,37 @@ def test_a_folder_that_cannot_be_is_said_in_a_sentence(
     assert "could not be written" in capsys.readouterr().err
     assert main(["adapt", "export", mine.id, "--out", str(tmp_path / "new" / "folder")]) == 0
     assert (tmp_path / "new" / "folder" / "Ann.adapter.zip").exists()
+
+
+def test_another_name_keeps_the_notes_and_what_is_there_is_said_to_be(
+    shell: Studio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shell.adapters.rename(OWNER, hand(shell), "Ann", "by lamplight")
+    data, _ = shell.adapters.export(OWNER, mine.id)
+    assert main(["adapt", "rename", mine.id, "Bo"]) == 0
+    assert shell.adapter_store.get(OWNER, mine.id).notes == "by lamplight"
+    assert main(["adapt", "rename", mine.id, "Bo", "--notes", ""]) == 0
+    assert shell.adapter_store.get(OWNER, mine.id).notes == ""
+    (tmp_path / "bo.adapter.zip").write_bytes(data)
+    capsys.readouterr()
+    assert main(["adapt", "import", str(tmp_path / "bo.adapter.zip")]) == 0
+    told = capsys.readouterr()
+    assert told.out.strip() == mine.id
+    assert "there already, as 'Bo'" in told.err
+
+
+def test_a_hand_is_deleted_with_what_its_training_left(shell: Studio) -> None:
+    facts = AdapterFacts("hand", "nano", "sha", 8, 1000, 20, "1")
+    mine = shell.adapter_store.add(OWNER, "Ann", facts, {}, b"weights", "trained", VERDICT)
+    run = shell.adapter_store.add_training(OWNER, "Ann", TrainSettings(), 9, 9, 1)
+    shell.adapter_store.set_training(OWNER, run.id, "done", "Better.", mine.id)
+    folder = shell.settings.data_dir / "training" / run.id
+    folder.mkdir(parents=True)
+    (folder / "progress.jsonl").write_text("")
+    assert main(["adapt", "delete", mine.id]) == 0
+    assert list(folder.parent.iterdir()) == []
+    assert shell.adapter_store.trainings(OWNER) == ()
+    assert shell.adapters.list(OWNER) == ()
 
 
 def test_a_training_that_was_interrupted_is_discarded(

@@ -54,10 +54,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing.add_argument("--json", action="store_true", help="for programs")
     using = actions.add_parser("use", help="read with an adapter from now on")
     using.add_argument("id", help="an adapter's id, or none for the base model")
-    renaming = actions.add_parser("rename", help="another name, and notes")
+    renaming = actions.add_parser("rename", help="another name, or other notes")
     renaming.add_argument("id")
     renaming.add_argument("name")
-    renaming.add_argument("--notes", default="")
+    renaming.add_argument("--notes", help="default: those that are there")
     exporting = actions.add_parser("export", help="write an adapter to a file")
     exporting.add_argument("id")
     exporting.add_argument("--out", type=Path, default=Path(), metavar="FOLDER")
@@ -105,8 +105,10 @@ def _leave_out(args: argparse.Namespace, studio: Studio) -> int:
 
 
 def _next(args: argparse.Namespace, studio: Studio) -> int:
-    for line in studio.adapting.next_lines(args.owner, args.count):
-        print(f"{line.gain:5.1f}  {line.line.title}: {line.line.reading.text}")
+    lines = studio.adapting.next_lines(args.owner, args.count)
+    sources = studio.adapter_store.sources(args.owner, [line.line.line_id for line in lines])
+    for line in lines:
+        print(f"{line.gain:5.1f}  {sources.get(line.line.line_id, '')}: {line.line.reading.text}")
     return 0
 
 
@@ -203,10 +205,15 @@ def _export(args: argparse.Namespace, studio: Studio) -> int:
 
 
 def _import(args: argparse.Namespace, studio: Studio) -> int:
-    print(studio.adapters.take_in(args.owner, read_file(args.file, studio.settings.limits)).id)
+    before = {a.id for a in studio.adapters.list(args.owner)}
+    adapter = studio.adapters.take_in(args.owner, read_file(args.file, studio.settings.limits))
+    if adapter.id in before:
+        print(f"It is there already, as {adapter.name!r}.", file=sys.stderr)
+    print(adapter.id)
     return 0
 
 
 def _delete(args: argparse.Namespace, studio: Studio) -> int:
+    studio.adapting.forget(args.owner, args.id)
     studio.adapters.delete(args.owner, args.id)
     return 0

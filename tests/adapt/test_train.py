@@ -85,6 +85,22 @@ def test_two_processes_never_have_the_same_training(trainer: Trainer) -> None:
     assert trainer.elsewhere("a")
 
 
+def test_what_a_training_leaves_is_taken_away(trainer: Trainer, tmp_path: Path, strips: Strips) -> None:
+    trainer.prepare("c", strips[:4], strips[4:], SETTINGS, pages=["one", "two"])
+    assert trainer.kept_pages("c") == ("one", "two")
+    (tmp_path / "c" / CHECKPOINT).write_bytes(b"large")
+    for _ in range(2):
+        trainer.drop_checkpoint("c")
+        assert not (tmp_path / "c" / CHECKPOINT).exists()
+    assert len(trainer.held("c")) == 2
+    for _ in range(2):
+        trainer.hold("c")
+        trainer.remove("c")
+        trainer.let_go("c")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert trainer.kept_pages("c") == ()
+
+
 def test_asked_to_stop_it_leaves_a_checkpoint(trainer: Trainer, tmp_path: Path) -> None:
     set_control(tmp_path / "a", "stop")
     training = Training(tmp_path / "a")

@@ -29,6 +29,7 @@ def test_an_adapter_comes_back_as_it_was_kept(store: AdapterStore) -> None:
     assert store.files(OWNER, kept.id) == ({"r": 8}, b"  My   hand ")
     renamed = store.rename(OWNER, kept.id, "Ann", "notes")
     assert (renamed.name, renamed.notes) == ("Ann", "notes")
+    assert store.rename(OWNER, kept.id, "Bo", None).notes == "notes"
     with pytest.raises(InvalidRequest):
         store.rename(OWNER, kept.id, "  ", "")
 
@@ -97,6 +98,14 @@ def test_lines_are_left_out_and_the_others_wait(kept: Kept, store: AdapterStore)
     assert store.left_out(OWNER) == frozenset()
 
 
+def test_lines_name_the_file_that_they_stand_in(kept: Kept, store: AdapterStore) -> None:
+    _, page = kept.session_with_page()
+    (line,) = kept.transcripts.save_reading(OWNER, page.id, page_reading(page.page, "one"))
+    (asset,) = (asset for _, asset in kept.sessions.assets(OWNER, page.session_id))
+    assert store.sources(OWNER, [line.id, "nobody's"]) == {line.id: asset.filename}
+    assert store.sources(OTHER, [line.id]) == {}
+
+
 def test_readings_are_counted_by_who_signed_them(kept: Kept, store: AdapterStore) -> None:
     _, page = kept.session_with_page()
     kept.transcripts.save_reading(OWNER, page.id, page_reading(page.page, "one", "two"))
@@ -110,8 +119,13 @@ def test_a_training_keeps_its_settings_and_outlives_its_adapter(store: AdapterSt
     adapter = add(store)
     done = store.set_training(OWNER, run.id, "done", "Better.", adapter.id)
     assert (done.state, done.message, done.adapter_id) == ("done", "Better.", adapter.id)
+    assert store.training_of(OWNER, adapter.id) == run.id
+    assert store.training_of(OTHER, adapter.id) is None
     store.delete(OWNER, adapter.id)
     assert store.training(OWNER, run.id).adapter_id is None
     assert store.trainings(OTHER) == ()
+    store.delete_training(OTHER, run.id)
     with pytest.raises(NotFound):
         store.training(OTHER, run.id)
+    store.delete_training(OWNER, run.id)
+    assert store.trainings(OWNER) == ()

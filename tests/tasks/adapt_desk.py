@@ -52,7 +52,7 @@ class Model:
         return 4
 
     def clean(self, config: Mapping[str, Any], weights: bytes) -> dict[str, Any]:
-        return {"peft_type": "LORA", "r": config["r"]}
+        return {"peft_type": "LORA", "r": config["r"], "lora_alpha": config.get("lora_alpha", config["r"])}
 
     def general(self) -> list[tuple[Image.Image, str]]:
         return [(Image.new("L", (60, 20), 9), "the line that is written in grey 9")]
@@ -70,10 +70,20 @@ class Trainer:
         self.alive = False
         self.taken = False
         self.let_go_of: list[str] = []
+        self.removed: list[str] = []
+        self.without_checkpoint: list[str] = []
+        self.pages: dict[str, tuple[str, ...]] = {}
 
     def prepare(
-        self, training_id: str, learn: Any, check: Any, settings: TrainSettings, checkpoint: Any = None
+        self,
+        training_id: str,
+        learn: Any,
+        check: Any,
+        settings: TrainSettings,
+        checkpoint: Any = None,
+        pages: Sequence[str] = (),
     ) -> None:
+        self.pages[training_id] = tuple(pages)
         self.checkpoint = checkpoint
         self.learn, self.check = list(learn), list(check)
 
@@ -113,8 +123,17 @@ class Trainer:
     def product(self, training_id: str) -> tuple[dict[str, Any], bytes] | None:
         return (dict(CONFIG), self.weights) if self.weights is not None and self.over.is_set() else None
 
+    def kept_pages(self, training_id: str) -> tuple[str, ...]:
+        return self.pages.get(training_id, ())
+
+    def drop_checkpoint(self, training_id: str) -> None:
+        self.without_checkpoint.append(training_id)
+
     def remove(self, training_id: str) -> None:
         self.alive = False
+        self.over.set()
+        self.pages.pop(training_id, None)
+        self.removed.append(training_id)
 
 
 def large(name: str, rank: int) -> tuple[Path, str]:

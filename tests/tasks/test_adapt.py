@@ -203,7 +203,89 @@ def test_left_out_lines_are_not_learned_from(ready: Desk) -> None:
     with pytest.raises(NotFound):
         ready.adapting.leave_out(OTHER, first, True)
     ready.adapting.leave_out(OWNER, first, True)
-    assert first not in {line.line_id for line in ready.adapting.usable(OWNER)}
-    assert len(ready.adapting.usable(OWNER)) == 21
+
+    def used() -> set[str]:
+        parts = ready.adapting.split(OWNER)
+        return {line.line_id for line in (*parts.learn, *parts.held)}
+
+    assert first not in used()
+    assert len(used()) == 21
     ready.adapting.leave_out(OWNER, first, False)
-    assert len(ready.adapting.usable(OWNER)) == 22
+    assert len(used()) == 22
+
+
+def stopped(desk: Desk) -> str:
+    """A training that was stopped; its id."""
+    run = desk.adapting.start(OWNER, "My hand")
+    live = desk.adapting.watching(OWNER, run.id)
+    desk.adapting.stop(OWNER, run.id)
+    list(live.follow() if live is not None else ())
+    desk.trainer.over.clear()
+    return run.id
+
+
+def test_a_training_that_was_gone_on_with_in_another_window_is_not_discarded(ready: Desk) -> None:
+    run_id = stopped(ready)
+    ready.adapting.go_on(OWNER, run_id)
+    with pytest.raises(Busy, match="stop it first"):
+        ready.adapting.discard(OWNER, run_id)
+    assert ready.trainer.alive
+    assert ready.trainer.removed == []
+    ready.trainer.weights = b"good"
+    ready.trainer.over.set()
+    live = ready.adapting.watching(OWNER, run_id)
+    list(live.follow() if live is not None else ())
+    with pytest.raises(InvalidRequest, match="ended well"):
+        ready.adapting.discard(OWNER, run_id)
+    assert ready.rows.training(OWNER, run_id).message != "Discarded."
+    assert ready.adapting.pause(OWNER, run_id).state == "done"
+
+
+def test_going_on_with_a_training_that_is_gone_says_so(ready: Desk) -> None:
+    run_id = stopped(ready)
+    ready.adapting.discard(OWNER, run_id)
+    ready.adapting.discard(OWNER, run_id)
+    with pytest.raises(NotFound, match="discarded"):
+        ready.adapting.go_on(OWNER, run_id)
+    assert not ready.trainer.alive
+
+
+def test_a_training_that_is_discarded_while_it_still_stops_stays_discarded(ready: Desk) -> None:
+    run = ready.adapting.start(OWNER, "My hand")
+    live = ready.adapting.watching(OWNER, run.id)
+    ready.rows.set_training(OWNER, run.id, "cancelled", STOPPED)
+    ready.trainer.weights = None
+    ready.adapting.discard(OWNER, run.id)
+    list(live.follow() if live is not None else ())
+    found = ready.rows.training(OWNER, run.id)
+    assert (found.state, found.message) == ("done", "Discarded.")
+
+
+def test_pages_that_a_training_kept_back_are_kept_back_again(desk: Desk) -> None:
+    desk.correct(200, 10)
+    desk.correct(90, 10)
+
+    def held() -> set[str]:
+        return {line.page_image_sha256 for line in desk.adapting.split(OWNER).held}
+
+    first = held()
+    learned = next(line for line in desk.adapting.lines(OWNER) if line.line.page_image_sha256 not in first)
+    desk.learned()
+    desk.adapting.leave_out(OWNER, learned.line.line_id, True)
+    assert held() == first
+    assert "Nothing new" in desk.adapting.advice(OWNER).sentence
+    other = next(iter({line.line.page_image_sha256 for line in desk.adapting.lines(OWNER)} - first))
+    desk.trainer.pages = {desk.rows.trainings(OWNER)[0].id: (other,)}
+    assert held() == {other}
+
+
+def test_what_a_training_left_goes_with_its_adapter(ready: Desk) -> None:
+    ready.learned()
+    (adapter,), (run,) = ready.adapters.list(OWNER), ready.adapting.trainings(OWNER)
+    assert ready.trainer.without_checkpoint == [run.id]
+    ready.adapting.forget(OTHER, adapter.id)
+    assert ready.trainer.removed == []
+    ready.adapting.forget(OWNER, adapter.id)
+    assert ready.trainer.removed == [run.id]
+    assert ready.adapting.trainings(OWNER) == ()
+    assert ready.adapters.list(OWNER) == (adapter,)

@@ -35,16 +35,16 @@ def test_whole_pages_are_kept_back_and_at_least_half_is_learned_from(sizes: tupl
 def test_one_page_alone_is_never_split() -> None:
     parts = split(corrected("a", 30))
     assert parts.held == ()
-    told = advice(corrected("a", 30), [])
+    told = advice(split(corrected("a", 30)), [])
     assert not told.ready
     assert "another page" in told.sentence
 
 
 def test_advice_grows_with_the_corrections() -> None:
-    assert not advice(corrected("a", 3), []).ready
-    assert not advice([*corrected("a", 20), *corrected("b", 2)], []).ready
-    assert advice([*corrected("a", 7), *corrected("b", 6)], []).ready
-    assert advice([*corrected("a", 20), *corrected("b", 10)], []).sentence == "Enough to train."
+    assert not advice(split(corrected("a", 3)), []).ready
+    assert not advice(split([*corrected("a", 20), *corrected("b", 2)]), []).ready
+    assert advice(split([*corrected("a", 7), *corrected("b", 6)]), []).ready
+    assert advice(split([*corrected("a", 20), *corrected("b", 10)]), []).sentence == "Enough to train."
 
 
 def adapter(lines: int, cer_after: float) -> Adapter:
@@ -56,9 +56,9 @@ def adapter(lines: int, cer_after: float) -> Adapter:
 
 def test_advice_says_when_to_stop() -> None:
     lines = [*corrected("a", 70), *corrected("b", 20)]
-    assert "you can stop" in advice(lines, [adapter(60, 0.1), adapter(40, 0.101)]).sentence
-    assert "you can stop" not in advice(lines, [adapter(60, 0.1), adapter(40, 0.15)]).sentence
-    assert "Nothing new" in advice(lines[:30] + lines[70:80], [adapter(30, 0.1)]).sentence
+    assert "you can stop" in advice(split(lines), [adapter(60, 0.1), adapter(40, 0.101)]).sentence
+    assert "you can stop" not in advice(split(lines), [adapter(60, 0.1), adapter(40, 0.15)]).sentence
+    assert "Nothing new" in advice(split(lines[:30] + lines[70:80]), [adapter(30, 0.1)]).sentence
 
 
 def test_doubtful_lines_come_first_and_spread_over_pages() -> None:
@@ -70,3 +70,26 @@ def test_doubtful_lines_come_first_and_spread_over_pages() -> None:
     assert "noise" not in {c.line.line_id for c in next_lines(lines, [], 50)}
     # A page with many corrections has little left to teach.
     assert next_lines(lines, corrected("a", 40), 3)[0].line.page_image_sha256 == "b"
+
+
+def test_leaving_a_line_out_moves_no_page() -> None:
+    lines = [*corrected("a", 10), *corrected("b", 10), *corrected("c", 10)]
+    (held,) = {line.page_image_sha256 for line in split(lines).held}
+    for line in lines:
+        parts = split(lines, {line.line_id})
+        assert {x.page_image_sha256 for x in parts.held} == {held}
+        assert line not in (*parts.learn, *parts.held)
+    # Until too few of them are left to test on.
+    assert held not in {x.page_image_sha256 for x in split(lines, {f"{held}{n}" for n in range(8)}).held}
+
+
+def test_what_was_kept_back_stays_kept_back_while_that_suits() -> None:
+    lines = [*corrected("a", 10), *corrected("b", 10), *corrected("c", 3)]
+
+    def held(kept: str, found: list[TrainingLine] = lines) -> set[str]:
+        return {line.page_image_sha256 for line in split(found, (), kept).held}
+
+    assert held("a") == {"a"} and held("b") == {"b"}
+    # More are kept back with it once there are more lines, or another where it has most of them.
+    assert held("a", [*lines, *corrected("d", 30), *corrected("e", 10)]) > {"a"}
+    assert held("a", [*corrected("a", 40), *corrected("b", 10)]) == {"b"}

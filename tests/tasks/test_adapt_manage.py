@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,17 @@ from tests.store.kept import OTHER, OWNER
 from tests.tasks.adapt_desk import Desk
 from vlm_studio.core.adapters import TrainSettings
 from vlm_studio.core.errors import AdapterRejected, InvalidRequest, ModelUnavailable, NotFound
+
+
+def packed(good: bytes, files: dict[str, bytes | None]) -> bytes:
+    """An exported adapter with other files in it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in {*old.namelist(), *files}:
+            data = files.get(name, old.read(name) if name in old.namelist() else None)
+            if data is not None:
+                new.writestr(name, data)
+    return out.getvalue()
 
 
 def test_an_adapter_goes_out_and_comes_in_again(ready: Desk) -> None:
@@ -53,21 +67,12 @@ def test_other_readers_stay_what_they_are(ready: Desk) -> None:
 
 
 def test_files_that_are_no_exported_adapter_are_refused(ready: Desk) -> None:
-    import json
-    import zipfile
-
     ready.learned()
     (adapter,) = ready.adapters.list(OWNER)
     good, _ = ready.adapters.export(OWNER, adapter.id)
 
     def changed(**files: bytes | None) -> bytes:
-        out = io.BytesIO()
-        with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(out, "w") as new:
-            for name in {*old.namelist(), *files}:
-                data = files.get(name, old.read(name) if name in old.namelist() else None)
-                if data is not None:
-                    new.writestr(name, data)
-        return out.getvalue()
+        return packed(good, files)
 
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         card = json.loads(archive.read("card.json"))
@@ -103,3 +108,59 @@ def test_a_model_of_the_hub_is_taught_and_never_worn_by_the_reader(ready: Desk) 
     assert (adapter.facts.kind, adapter.facts.base_sha256, adapter.verdict) == ("engine", "revision", None)
     with pytest.raises(AdapterRejected):
         ready.adapters.activate(OWNER, adapter.id)
+
+
+def test_what_is_renamed_signs_with_its_new_name(ready: Desk) -> None:
+    ready.learned()
+    (adapter,) = ready.adapters.list(OWNER)
+    name = ready.adapters.reader_name(OWNER, "", "nano")
+    assert ready.adapters.reader(name).name.startswith("nano+my-hand.")
+    ready.adapters.rename(OWNER, adapter.id, "Ann", "by lamplight")
+    assert ready.adapters.reader(name).name.startswith("nano+ann.")
+    assert ready.adapters.rename(OWNER, adapter.id, "Bo").notes == "by lamplight"
+
+
+@pytest.fixture
+def exported(ready: Desk) -> tuple[bytes, dict[str, Any]]:
+    """An adapter that another owner may bring in, and its card."""
+    ready.learned()
+    good, _ = ready.adapters.export(OWNER, ready.adapters.list(OWNER)[0].id)
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        return good, json.loads(archive.read("card.json"))
+
+
+@pytest.mark.parametrize("lines", [-5, 10**30, 1.5, True, "9", None])
+def test_a_card_with_a_number_of_lines_that_cannot_be_is_refused(
+    ready: Desk, exported: tuple[bytes, dict[str, Any]], lines: object
+) -> None:
+    good, card = exported
+    card["facts"]["lines"] = lines
+    with pytest.raises(AdapterRejected, match="card"):
+        ready.adapters.take_in(OTHER, packed(good, {"card.json": json.dumps(card).encode()}))
+
+
+def test_a_cards_texts_are_cleaned_and_what_is_no_text_is_refused(
+    ready: Desk, exported: tuple[bytes, dict[str, Any]]
+) -> None:
+    good, card = exported
+
+    def came(**changes: object) -> bytes:
+        return packed(good, {"card.json": json.dumps({**card, **changes}).encode()})
+
+    for changes in ({"name": None}, {"notes": 3}, {"facts": {**card["facts"], "made_with": []}}):
+        with pytest.raises(AdapterRejected, match="card"):
+            ready.adapters.take_in(OTHER, came(**changes))
+    with pytest.raises(InvalidRequest, match="name"):
+        ready.adapters.take_in(OTHER, came(name="\0"))
+    taken = ready.adapters.take_in(OTHER, came(name="An\0n\ud800", notes="one\ntwo\x07"))
+    assert taken.name == "Ann"
+    assert taken.notes.startswith("one\ntwo\nMeasured")
+
+
+def test_an_adapter_that_is_scaled_beyond_all_measure_is_refused(
+    ready: Desk, exported: tuple[bytes, dict[str, Any]]
+) -> None:
+    config = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 312})
+    with pytest.raises(AdapterRejected, match="scaling"):
+        ready.adapters.take_in(OTHER, packed(exported[0], {"adapter_config.json": config.encode()}))
+    assert ready.adapters.list(OTHER) == ()

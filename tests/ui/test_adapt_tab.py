@@ -6,12 +6,14 @@ import io
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from vlm_studio.adapt.job import add_point
 from vlm_studio.core.adapters import Adapter, AdapterFacts, Interval, TrainPoint, TrainSettings, Verdict
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import Asset, Box, Line, LineReading, Page, PageReading, ReadLine
@@ -30,7 +32,7 @@ NAMES = (
     "card_verdict use stop_using compare new_name notes delete delete_now keep_it"
 ).split()
 EVIL = "<img src=x onerror=alert(1)>"
-LINE_INDEX = 7
+LINE_ID = 7
 """Where `transcribe_render.render` says which line is chosen."""
 REQUEST: Any = SimpleNamespace(username=None, cookies={})
 VERDICT = Verdict(True, "Better.", 20, 2, 0.2, 0.1, 0.5, 0.4, Interval(-0.1, -0.2, -0.01), 0.1, 0.1)
@@ -83,6 +85,7 @@ def test_lines_are_listed_left_out_and_taken_in_again(studio: Studio) -> None:
     assert "kept back to test on · p.png · put right by you, 20" in found["lines"]
     assert found["next"].count("data-line") == 1
     assert EVIL not in found["next"]
+    assert "p.png: about" in found["next"]
     click: Any = SimpleNamespace(line=first)
     assert "left out" in shown(on.toggle_line(studio, "", "", REQUEST, click))["lines"]
     assert "left out" not in shown(on.toggle_line(studio, "", "", REQUEST, click))["lines"]
@@ -97,9 +100,8 @@ def test_a_line_to_correct_opens_its_session(studio: Studio) -> None:
     opened = on.open_line(studio, REQUEST, event)
     assert opened.startswith(f"transcribe/{line.session_id}/{line.line_id}/")
     assert on.open_line(studio, REQUEST, event) != opened  # or choosing it again would open nothing
-    *_, found = transcribe_handlers.open_session(studio, opened, REQUEST)
-    lines = studio.transcriptions.lines(OWNER, studio.transcriptions.pages(OWNER, line.session_id)[0].id)
-    assert lines[found[LINE_INDEX]].id == line.line_id
+    *_, found = transcribe_handlers.open_session(studio, opened, "", "", "", REQUEST)
+    assert found[LINE_ID] == line.line_id
 
 
 def test_adapters_are_chosen_used_renamed_and_deleted(studio: Studio) -> None:
@@ -169,6 +171,68 @@ def test_a_training_that_failed_offers_to_go_on_while_somebody_looks_on(studio: 
     found = shown(on.discard(studio, run.id, "", REQUEST))
     assert not found["controls"]["visible"]
     assert not found["status"]["visible"]
+
+
+def test_a_training_that_waits_can_be_reached_when_another_is_over(studio: Studio) -> None:
+    rows = studio.adapter_store
+    waits, over = (rows.add_training(OWNER, name, TrainSettings(), 9, 9, 1) for name in ("Ann", "Bo"))
+    rows.set_training(OWNER, waits.id, "cancelled", "Stopped.")
+    rows.set_training(OWNER, over.id, "done", "Better.", adapter(studio).id)
+    for known in ("", over.id):
+        found = shown(on.render(studio, OWNER, View(known)))
+        assert found["training"] == waits.id
+        assert "Ann: Stopped." in found["status"]["value"]
+        assert found["go_on"]["visible"] and found["discard"]["visible"]
+    found = shown(on.discard(studio, waits.id, "", REQUEST))
+    assert found["training"] != waits.id or not found["controls"]["visible"]
+    assert not found["go_on"]["visible"]
+    # The newest of two, but the one that is looked at stays in view.
+    third = rows.add_training(OWNER, "Cy", TrainSettings(), 9, 9, 1)
+    fourth = rows.add_training(OWNER, "Di", TrainSettings(), 9, 9, 1)
+    for run in (third, fourth):
+        rows.set_training(OWNER, run.id, "failed", "It failed.")
+    assert shown(on.render(studio, OWNER, View()))["training"] == fourth.id
+    assert shown(on.render(studio, OWNER, View(third.id)))["training"] == third.id
+
+
+def test_a_training_that_is_gone_is_not_gone_on_with(studio: Studio) -> None:
+    run = studio.adapter_store.add_training(OWNER, "Ann", TrainSettings(), 9, 9, 1)
+    studio.adapter_store.set_training(OWNER, run.id, "cancelled", "Stopped.")
+    on.discard(studio, run.id, "", REQUEST)
+    with pytest.raises(NotFound, match="gone"):
+        next(on.go_on(studio, run.id, "", REQUEST))
+    assert not shown(on.shown_anew(studio, run.id, "", REQUEST))["controls"]["visible"]
+
+
+def test_a_hand_that_is_there_already_is_said_to_be(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(on.gr, "Info", lambda message, **_: told.append(message))
+    kept = adapter(studio)
+    path = tmp_path / "a.adapter.zip"
+    path.write_bytes(b"")
+    monkeypatch.setattr(studio.adapters, "take_in", lambda owner, data: kept)
+    assert shown(on.take_in(studio, "", "", str(path), REQUEST))["chosen"] == kept.id
+    assert "there already, as &lt;img" in told.pop()
+    monkeypatch.setattr(studio.adapters, "take_in", lambda owner, data: adapter(studio))
+    on.take_in(studio, "", "", str(path), REQUEST)
+    assert told == []
+
+
+def test_a_deleted_hand_leaves_no_training_behind(studio: Studio) -> None:
+    mine = adapter(studio)
+    run = studio.adapter_store.add_training(OWNER, "Ann", TrainSettings(), 9, 9, 1)
+    studio.adapter_store.set_training(OWNER, run.id, "done", "Better.", mine.id)
+    folder = studio.settings.data_dir / "training" / run.id
+    folder.mkdir(parents=True)
+    point = TrainPoint("train", 1, 2, 0.1, 0.5, 0.2)
+    add_point(folder, point)
+    assert shown(on.render(studio, OWNER, View(run.id)))["curve"]["visible"]
+    found = shown(on.delete(studio, run.id, mine.id, REQUEST))
+    assert not found["curve"]["visible"]
+    assert found["training"] == ""
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_another_ones_adapter_and_training_are_not_there(studio: Studio) -> None:

@@ -8,6 +8,7 @@
     control                   "go", "pause" or "stop", written by the app
     checkpoint.safetensors    the adapter and its optimiser, with the step in its metadata
     adapter_config.json, adapter_model.safetensors    the finished adapter
+    kept_back.json            pages whose lines were kept back to test on
     log.txt                   what the process printed
 
 Everything that matters survives a crash of either side: a file is written beside its place and moved into it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -20,6 +21,7 @@ from PIL import Image as PilImage
 from PIL.Image import Image
 
 from vlm_studio.adapt.job import (
+    CHECKPOINT,
     CONFIG,
     WEIGHTS,
     Job,
@@ -38,6 +40,8 @@ from vlm_studio.model.adapter_file import read_config
 log = logging.getLogger(__name__)
 
 PROGRAMS: dict[Trains, str] = {"reader": "vlm_studio.adapt.train", "large": "vlm_studio.adapt.qlora"}
+KEPT_BACK = "kept_back.json"
+"""Beside the job: hashes of the pages that were kept back."""
 STOPPED = 3
 """Exit status of a training that was asked to stop."""
 
@@ -69,10 +73,12 @@ class Trainer:
         check: Sequence[tuple[Image, str]],
         settings: TrainSettings,
         checkpoint: Path | None = None,
+        pages: Sequence[str] = (),
     ) -> None:
         """Write the folder: strips with their texts, to learn from and to measure on the way. Raises StoreError.
 
         `checkpoint` of a model of the hub: QLoRA on that, in place of nano's reader.
+        `pages`: those that `check` stands on.
         """
         folder = self._folder(training_id)
         names: list[JobLine] = []
@@ -84,6 +90,7 @@ class Trainer:
                 name = f"{number:04d}.png"
                 (folder / "lines" / name).write_bytes(buffer.getvalue())
                 names.append(JobLine(name, text))
+            (folder / KEPT_BACK).write_text(json.dumps(list(pages)), "utf-8")
             write_job(
                 folder,
                 Job(
@@ -137,7 +144,7 @@ class Trainer:
     def _claim(self, training_id: str) -> FileLock:
         """Raises Timeout where another process has it. The system lets go when its process ends, however it does."""
         # Beside the folder, so that a training can be deleted by whoever holds it; released by another thread than took it.
-        claim = FileLock(self._folder(training_id).with_suffix(".lock"), thread_local=False)
+        claim = FileLock(self._lock_file(training_id), thread_local=False)
         self.root.mkdir(parents=True, exist_ok=True)
         claim.acquire(timeout=0)
         return claim
@@ -212,10 +219,24 @@ class Trainer:
             f"The training ended by itself (status {code}).", "Go on with it; the app's log has the details."
         )
 
+    def kept_pages(self, training_id: str) -> tuple[str, ...]:
+        """Hashes of the pages that were kept back; none where the training is gone."""
+        try:
+            return tuple(json.loads((self._folder(training_id) / KEPT_BACK).read_text("utf-8")))
+        except (OSError, ValueError):
+            return ()
+
+    def drop_checkpoint(self, training_id: str) -> None:
+        """Nobody goes on with a training whose adapter is kept, and a checkpoint takes forty megabytes."""
+        with contextlib.suppress(OSError):
+            (self._folder(training_id) / CHECKPOINT).unlink(missing_ok=True)
+
     def remove(self, training_id: str) -> None:
-        """Stop it and delete its folder."""
+        """Stop it and delete its folder, for whoever holds it."""
         self._end(training_id, 10.0)
         shutil.rmtree(self._folder(training_id), ignore_errors=True)
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            self._lock_file(training_id).unlink(missing_ok=True)
 
     def close(self, timeout: float = 10.0) -> None:
         """Ask all to stop; each leaves a checkpoint to go on from."""
@@ -234,6 +255,9 @@ class Trainer:
             return
         process.kill()
         process.wait(timeout)
+
+    def _lock_file(self, training_id: str) -> Path:
+        return self._folder(training_id).with_suffix(".lock")
 
     def _folder(self, training_id: str) -> Path:
         if not training_id.isalnum():

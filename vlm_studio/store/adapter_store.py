@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -91,13 +91,13 @@ class AdapterStore:
             raise NotFound("There is no such adapter.", "It may have been deleted.")
         return str(row[0]), json.loads(row[1]), self.blobs.trusted_bytes(row[2])
 
-    def rename(self, owner: str, adapter_id: str, name: str, notes: str) -> Adapter:
-        """Raises InvalidRequest for an empty name."""
+    def rename(self, owner: str, adapter_id: str, name: str, notes: str | None) -> Adapter:
+        """No `notes`: those that are there stay. Raises InvalidRequest for an empty name."""
         self.get(owner, adapter_id)
         with self.database.write() as db:
             db.execute(
-                "UPDATE adapter SET name = ?, notes = ? WHERE id = ?",
-                (_name(name), notes[:NOTES_CHARS], adapter_id),
+                "UPDATE adapter SET name = ?, notes = coalesce(?, notes) WHERE id = ?",
+                (_name(name), None if notes is None else notes[:NOTES_CHARS], adapter_id),
             )
         return self.get(owner, adapter_id)
 
@@ -192,6 +192,18 @@ class AdapterStore:
             ReadLineOf(r[0], r[1], r[2], r[3], line_of(*r[4:11]), reading_of(*r[11:16])) for r in rows
         )
 
+    def sources(self, owner: str, line_ids: Collection[str]) -> dict[str, str]:
+        """The file that each line stands in, with the page where that is not the first, as `TrainingLine.source`."""
+        with self.database.read() as db:
+            rows = db.execute(
+                "SELECT line.id, asset.filename || CASE WHEN page.idx > 0 THEN ', page ' || (page.idx + 1) ELSE '' END "
+                "FROM line JOIN page ON page.id = line.page_id JOIN asset ON asset.id = page.asset_id "
+                "JOIN session ON session.id = asset.session_id "
+                "WHERE session.owner = ? AND line.id IN (SELECT value FROM json_each(?))",
+                (owner, json.dumps(list(line_ids))),
+            ).fetchall()
+        return {str(line_id): str(source) for line_id, source in rows}
+
     def readings(self, owner: str, signed: str) -> int:
         """How many versions of the owner's lines were written by a reader of that name."""
         with self.database.read() as db:
@@ -234,6 +246,19 @@ class AdapterStore:
                 f"{_TRAINING} WHERE owner = ? ORDER BY created_at DESC LIMIT ?", (owner, limit)
             ).fetchall()
         return tuple(map(_training, rows))
+
+    def training_of(self, owner: str, adapter_id: str) -> str | None:
+        """The training that made an adapter; None for one that was brought in."""
+        with self.database.read() as db:
+            row = db.execute(
+                "SELECT id FROM training WHERE adapter_id = ? AND owner = ?", (adapter_id, owner)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def delete_training(self, owner: str, training_id: str) -> None:
+        """Its record; an adapter that it made stays."""
+        with self.database.write() as db:
+            db.execute("DELETE FROM training WHERE id = ? AND owner = ?", (training_id, owner))
 
     def unfinished(self) -> tuple[TrainingRun, ...]:
         """Of every owner: trainings that are not over, for the app that starts again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from PIL import Image as PilImage
 from vlm_studio.core.adapters import (
     Adapter,
     AdapterFacts,
-    AdapterSource,
     LearnLine,
     ReadLineOf,
     TrainingRun,
@@ -23,13 +23,14 @@ from vlm_studio.core.adapters import (
 )
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import WordReading
-from vlm_studio.core.errors import Cancelled, InvalidRequest, NotFound, StudioError
+from vlm_studio.core.errors import Busy, Cancelled, InvalidRequest, NotFound, StudioError
 from vlm_studio.core.ports import Reader
 from vlm_studio.core.sessions import JobState, TrainingLine
 from vlm_studio.reading.ctc_words import WordChances
 from vlm_studio.reading.strips import cut_strip
 from vlm_studio.tasks.adapt_gate import judge
 from vlm_studio.tasks.adapt_lines import Advice, NextLine, Split, advice, next_lines, split
+from vlm_studio.tasks.adapt_rows import AdapterRows, Corrections, PageFiles
 from vlm_studio.tasks.live import LiveRun, LiveRuns
 from vlm_studio.tasks.scoring import total
 
@@ -40,44 +41,8 @@ INTERRUPTED = "It was interrupted. Go on where it was."
 STOPPED = "Stopped. Go on where it was."
 NEW_WEIGHTS = "The reader has new weights that your adapters were not made for: teach it again."
 STEPS = range(5, 401)
-
-
-class Corrections(Protocol):
-    def corrections(
-        self, owner: str, since: str | None = None, session_id: str | None = None
-    ) -> tuple[TrainingLine, ...]: ...
-
-
-class PageFiles(Protocol):
-    def read(self, owner: str, sha256: str) -> bytes: ...
-
-
-class AdapterRows(Protocol):
-    def add(
-        self, owner: str, name: str, facts: AdapterFacts, config: Mapping[str, Any], weights: bytes,
-        source: AdapterSource, verdict: Verdict | None = None, notes: str = "",
-    ) -> Adapter: ...  # fmt: skip
-    def get(self, owner: str, adapter_id: str) -> Adapter: ...
-    def list(self, owner: str) -> tuple[Adapter, ...]: ...
-    def files(self, owner: str, adapter_id: str) -> tuple[dict[str, Any], bytes]: ...
-    def rename(self, owner: str, adapter_id: str, name: str, notes: str) -> Adapter: ...
-    def delete(self, owner: str, adapter_id: str) -> None: ...
-    def set_verdict(self, owner: str, adapter_id: str, verdict: Verdict) -> Adapter: ...
-    def activate(self, owner: str, adapter_id: str | None) -> None: ...
-    def choose(self, owner: str, session_id: str, adapter_id: str | None) -> None: ...
-    def unchoose(self, owner: str, session_id: str) -> None: ...
-    def chosen(self, owner: str, session_id: str) -> tuple[bool, str | None]: ...
-    def left_out(self, owner: str) -> frozenset[str]: ...
-    def leave_out(self, line_id: str, out: bool) -> None: ...
-    def uncorrected(self, owner: str, limit: int = 2_000) -> tuple[ReadLineOf, ...]: ...
-    def add_training(
-        self, owner: str, name: str, settings: TrainSettings, lines: int, held_lines: int, held_pages: int
-    ) -> TrainingRun: ...
-    def training(self, owner: str, training_id: str) -> TrainingRun: ...
-    def trainings(self, owner: str, limit: int = 20) -> tuple[TrainingRun, ...]: ...
-    def set_training(
-        self, owner: str, training_id: str, state: JobState, message: str = "", adapter_id: str | None = None
-    ) -> TrainingRun: ...
+ACTIVE = {"queued", "running", "paused"}
+"""States of a training that is not over, as it is on record."""
 
 
 class Trains(Protocol):
@@ -85,7 +50,7 @@ class Trains(Protocol):
 
     def prepare(
         self, training_id: str, learn: Sequence[tuple[Image, str]], check: Sequence[tuple[Image, str]],
-        settings: TrainSettings, checkpoint: Path | None = None,
+        settings: TrainSettings, checkpoint: Path | None = None, pages: Sequence[str] = (),
     ) -> None: ...  # fmt: skip
     def hold(self, training_id: str) -> None: ...
     def let_go(self, training_id: str) -> None: ...
@@ -97,6 +62,8 @@ class Trains(Protocol):
     def control(self, training_id: str, word: str) -> None: ...
     def held(self, training_id: str) -> list[tuple[Image, str]]: ...
     def product(self, training_id: str) -> tuple[dict[str, Any], bytes] | None: ...
+    def kept_pages(self, training_id: str) -> tuple[str, ...]: ...
+    def drop_checkpoint(self, training_id: str) -> None: ...
     def remove(self, training_id: str) -> None: ...
     def close(self, timeout: float = 10.0) -> None: ...
 
@@ -171,6 +138,8 @@ class Adapting:
         self._large = large
         self.corrections, self.files, self.rows = corrections, files, rows
         self._trainer, self._model, self.live, self.version = trainer, model, live, version
+        self._turn = threading.Lock()
+        """Of whoever begins or discards a training, or puts its end on record: another window may do so, too."""
 
     @property
     def trainer(self) -> Trains:
@@ -191,17 +160,18 @@ class Adapting:
             raise NotFound("There is no such corrected line.")
         self.rows.leave_out(line_id, out)
 
-    def usable(self, owner: str) -> tuple[TrainingLine, ...]:
-        return tuple(entry.line for entry in self.lines(owner) if not entry.left_out)
-
     def split(self, owner: str) -> Split:
-        return split(self.usable(owner))
+        """All lines that are not left out; pages that the newest training kept back are kept back again."""
+        entries = self.lines(owner)
+        known = (self.trainer.kept_pages(run.id) for run in self.rows.trainings(owner))
+        left_out = {entry.line.line_id for entry in entries if entry.left_out}
+        return split([entry.line for entry in entries], left_out, next(filter(None, known), ()))
 
     def advice(self, owner: str) -> Advice:
         """What to do next; adapters that were made for other weights of the reader do not count."""
         kept = [a for a in self.rows.list(owner) if a.facts.kind == "hand"]
         fitting = [a for a in kept if a.facts.base_sha256 == self.model.sha256]
-        told = advice(self.usable(owner), fitting)
+        told = advice(self.split(owner), fitting)
         return Advice(told.ready, f"{NEW_WEIGHTS} {told.sentence}") if kept and not fitting else told
 
     def next_lines(self, owner: str, count: int = 12) -> tuple[NextLine, ...]:
@@ -231,28 +201,30 @@ class Adapting:
             [(self.strip(owner, line), line.text) for line in side] for side in (parts.learn, parts.held)
         )
         run = self.rows.add_training(owner, name, settings, len(learn), len(held), parts.held_pages)
-        self.trainer.prepare(run.id, learn, held, settings, checkpoint)
+        pages = sorted({line.page_image_sha256 for line in parts.held})
+        self.trainer.prepare(run.id, learn, held, settings, checkpoint, pages)
         return self.go_on(owner, run.id)
 
     def go_on(self, owner: str, training_id: str) -> TrainingRun:
         """Begin, or go on after a pause, a stop or a crash. Raises NotFound, or Busy where another process is at it."""
         run = self.rows.training(owner, training_id)
         if run.state == "done":
-            return run
-        self.trainer.hold(training_id)
-        run = self.rows.training(owner, training_id)
-        if run.state == "done":  # by the process that had it until now
-            self.trainer.let_go(training_id)
-            return run
-        try:
-            if not self._learned(training_id):
-                self.trainer.begin(training_id)
-        except StudioError:
-            self.trainer.let_go(training_id)
-            raise
-        run = self.rows.set_training(owner, training_id, "running")
-        if self.watching(owner, training_id) is None:
-            self.live.start(training_id, owner, lambda cancel: self._watch(run, cancel))
+            return _ended_well(run)
+        with self._turn:
+            self.trainer.hold(training_id)
+            run = self.rows.training(owner, training_id)
+            if run.state == "done":  # in another window, or by the process that had it until now
+                self.trainer.let_go(training_id)
+                return _ended_well(run)
+            try:
+                if not self._learned(training_id):
+                    self.trainer.begin(training_id)
+            except StudioError:
+                self.trainer.let_go(training_id)
+                raise
+            run = self.rows.set_training(owner, training_id, "running")
+            if self.watching(owner, training_id) is None:
+                self.live.start(training_id, owner, lambda cancel: self._watch(run, cancel))
         return run
 
     def _learned(self, training_id: str) -> bool:
@@ -267,9 +239,9 @@ class Adapting:
         return self.watching(owner, training_id) is not None and not self.trainer.running(training_id)
 
     def pause(self, owner: str, training_id: str) -> TrainingRun:
-        """It stays in memory and waits; nothing happens where only the gate is left, which can be stopped."""
+        """It stays in memory and waits; nothing happens where it is over or only the gate is left, which can be stopped."""
         run = self.rows.training(owner, training_id)
-        if self.judging(owner, training_id):
+        if run.state not in ACTIVE or self.judging(owner, training_id):
             return run
         self.trainer.control(training_id, "pause")
         return self.rows.set_training(owner, training_id, "paused")
@@ -287,12 +259,33 @@ class Adapting:
         return run
 
     def discard(self, owner: str, training_id: str) -> None:
-        """Forget a training that is not wanted; an adapter it made stays. Raises NotFound or Busy."""
+        """Forget a training that was stopped or failed. Raises NotFound, InvalidRequest where it has ended well.
+
+        Raises Busy where it runs, whichever window it was begun in.
+        """
         self.rows.training(owner, training_id)
-        self.trainer.hold(training_id)
-        self.trainer.remove(training_id)
-        self.rows.set_training(owner, training_id, "done", "Discarded.")
-        self.trainer.let_go(training_id)
+        with self._turn:
+            self.trainer.hold(training_id)
+            run = self.rows.training(owner, training_id)
+            if run.state in ACTIVE and (self.trainer.running(run.id) or self.watching(owner, run.id)):
+                raise Busy("It is running; stop it first.")
+            if run.adapter_id is None:
+                self.trainer.remove(training_id)
+                self.rows.set_training(owner, training_id, "done", "Discarded.")
+            self.trainer.let_go(training_id)
+        if run.adapter_id is not None:
+            raise InvalidRequest("This training has ended well.", "Delete its adapter if it is not wanted.")
+
+    def forget(self, owner: str, adapter_id: str) -> None:
+        """Remove what is left of the training that made an adapter, before that is deleted for good. Raises Busy."""
+        training_id = self.rows.training_of(owner, adapter_id)
+        if training_id is None:
+            return
+        with self._turn:
+            self.trainer.hold(training_id)
+            self.trainer.remove(training_id)
+            self.rows.delete_training(owner, training_id)
+            self.trainer.let_go(training_id)
 
     def watching(self, owner: str, training_id: str) -> LiveRun[object] | None:
         """The live run of a training, for a viewer that comes (back) to it."""
@@ -300,12 +293,12 @@ class Adapting:
 
     def trainings(self, owner: str) -> tuple[TrainingRun, ...]:
         """Newest first; one whose process is gone says so."""
-        found, active = [], {"running", "paused", "queued"}
+        found = []
         for run in self.rows.trainings(owner):
-            if run.state in active and not self.trainer.running(run.id):
+            if run.state in ACTIVE and not self.trainer.running(run.id):
                 if self.watching(owner, run.id) is None and not self.trainer.elsewhere(run.id):
                     run = self.rows.training(owner, run.id)  # it may have ended since the list was made
-                    if run.state in active:
+                    if run.state in ACTIVE:
                         run = self.rows.set_training(owner, run.id, "cancelled", INTERRUPTED)
             found.append(run)
         return tuple(found)
@@ -328,20 +321,26 @@ class Adapting:
         try:
             product = self.trainer.product(run.id)
             if product is None:
-                message = INTERRUPTED if cancel.cancelled else STOPPED
-                self.rows.set_training(run.owner, run.id, "cancelled", message)
+                self._halted(run, "cancelled", INTERRUPTED if cancel.cancelled else STOPPED)
                 return
             yield Judging()
             adapter = yield from self._finish(run, cancel, *product)
+            self.trainer.drop_checkpoint(run.id)
             yield Learned(adapter)
         except Cancelled:
             if self.rows.training(run.owner, run.id).state != "cancelled":  # by `stop`, which says so
-                self.rows.set_training(run.owner, run.id, "cancelled", INTERRUPTED)
+                self._halted(run, "cancelled", INTERRUPTED)
         except StudioError as failure:
-            self.rows.set_training(run.owner, run.id, "failed", str(failure))
+            self._halted(run, "failed", str(failure))
             raise
         finally:
             self.trainer.let_go(run.id)
+
+    def _halted(self, run: TrainingRun, state: JobState, message: str) -> None:
+        """On record; one that was discarded meanwhile stays discarded."""
+        with self._turn:
+            if self.rows.training(run.owner, run.id).state != "done":
+                self.rows.set_training(run.owner, run.id, state, message)
 
     def _finish(
         self, run: TrainingRun, cancel: CancelToken, config: Mapping[str, Any], weights: bytes
@@ -386,3 +385,12 @@ class Adapting:
         others = [list(zip(side[len(held) :], (text for _, text in general), strict=True)) for side in read]
         rates = [total(side).cer for side in others]
         return judge([text for _, text in held], own[0], own[1], pages, (rates[0], rates[1]))
+
+
+def _ended_well(run: TrainingRun) -> TrainingRun:
+    """Raises NotFound for one that is over and left no adapter."""
+    if run.adapter_id is None:
+        raise NotFound(
+            "This training is gone: it was discarded, or its adapter was deleted.", "Start a new one."
+        )
+    return run

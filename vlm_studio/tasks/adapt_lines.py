@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from vlm_studio.core.adapters import Adapter, ReadLineOf
@@ -15,7 +15,7 @@ FEWEST_TO_LEARN = 6
 ENOUGH = 20
 """Lines with which benchmarks/adapt_hands.py measures; its hands were read clearly better with so many."""
 MANY = 60
-ILLEGIBLE = 0.25
+ILLEGIBLE = 0.12
 """A line read with less confidence is rather not writing, or nobody could read it."""
 
 
@@ -51,31 +51,48 @@ class NextLine:
     """Letters that are probably wrong in it, weighed by how much its page still has to teach."""
 
 
-def split(lines: Sequence[TrainingLine]) -> Split:
+def split(lines: Sequence[TrainingLine], left_out: Collection[str] = (), kept: Collection[str] = ()) -> Split:
     """Keep whole pages back, about `HOLD_OUT` of the lines; at least half is learned from.
 
     Lines of one page share pen, paper and light: a line kept back from a page that was learned from would flatter.
+    `lines` oldest first. Those with an id in `left_out` are in neither part, yet they count where pages are chosen, so
+    that leaving one out moves no page. `kept`: pages that the last training kept back. They stay so while that leaves half to
+    learn from: verdicts of one training and the next are of the same pages.
+    """
+    used = [line for line in lines if line.line_id not in left_out]
+    for pages in (_kept_back(lines, kept), _kept_back(lines), _kept_back(used)):
+        parts = Split(
+            tuple(line for line in used if line.page_image_sha256 not in pages),
+            tuple(line for line in used if line.page_image_sha256 in pages),
+        )
+        if min(len(parts.learn), len(parts.held)) >= FEWEST_TO_LEARN:
+            break
+    return parts
+
+
+def _kept_back(lines: Sequence[TrainingLine], kept: Collection[str] = ()) -> list[str]:
+    """Pages to keep back: `kept` where they are no more than half, and others that bring them closer to the goal.
+
+    Of two that come as close the larger one, or the older one.
     """
     pages = Counter(line.page_image_sha256 for line in lines)
     goal, most = max(FEWEST_TO_LEARN, HOLD_OUT * len(lines)), len(lines) / 2
-    held: list[str] = []
-    size = 0
+    held = [page for page in pages if page in kept]
+    size = sum(pages[page] for page in held)
+    if size > most:
+        held, size = [], 0
     while True:
         fitting = [p for p in pages if p not in held and size + pages[p] <= most]
-        closest = min(fitting, key=lambda p: (abs(size + pages[p] - goal), p), default=None)
+        closest = min(fitting, key=lambda p: (abs(size + pages[p] - goal), -pages[p]), default=None)
         if closest is None or abs(size + pages[closest] - goal) >= abs(size - goal):
-            break
+            return held
         held.append(closest)
         size += pages[closest]
-    return Split(
-        tuple(line for line in lines if line.page_image_sha256 not in held),
-        tuple(line for line in lines if line.page_image_sha256 in held),
-    )
 
 
-def advice(lines: Sequence[TrainingLine], adapters: Sequence[Adapter]) -> Advice:
+def advice(parts: Split, adapters: Sequence[Adapter]) -> Advice:
     """What a person should do next: correct more, train, or stop. `adapters` newest first."""
-    parts = split(lines)
+    lines = (*parts.learn, *parts.held)
     pages = len({line.page_image_sha256 for line in lines})
     if len(lines) < FEWEST_TO_LEARN + 4:
         return Advice(

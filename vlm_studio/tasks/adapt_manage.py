@@ -7,6 +7,7 @@ import io
 import json
 import re
 import threading
+import unicodedata
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -14,9 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from vlm_studio.core.adapters import Adapter, AdapterFacts, Verdict, verdict_of
+from vlm_studio.core.adapters import Adapter, AdapterFacts, verdict_of
 from vlm_studio.core.errors import AdapterRejected, InvalidRequest
-from vlm_studio.tasks.adapt import AdapterRows, HandModel, HandReader
+from vlm_studio.tasks.adapt import HandModel, HandReader
+from vlm_studio.tasks.adapt_rows import AdapterRows
 from vlm_studio.tasks.transcribe import ADAPTED
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "card.json"
@@ -26,6 +28,10 @@ ACTIVE, BASE = "active", "base"
 """What a session may be read with besides an adapter's id."""
 KEPT_READERS = 4
 BASE_READER = "nano"
+MOST_LINES = 1_000_000
+"""That anybody corrected."""
+MOST_SCALING = 8
+"""Of what an adapter adds; this app trains with 1, others rarely with more than 4."""
 
 
 class Adapters:
@@ -51,8 +57,13 @@ class Adapters:
         """Whether the line reader can wear it: it was made for the weights that are installed now."""
         return adapter.facts.kind == "hand" and adapter.facts.base_sha256 == self.model.sha256
 
-    def rename(self, owner: str, adapter_id: str, name: str, notes: str) -> Adapter:
-        return self.rows.rename(owner, adapter_id, name, notes)
+    def rename(self, owner: str, adapter_id: str, name: str, notes: str | None = None) -> Adapter:
+        """No `notes`: those that are there stay. Raises InvalidRequest for an empty name."""
+        renamed = self.rows.rename(owner, adapter_id, name, notes)
+        with self._lock:  # a reader signs with the name that it was made with
+            for key in [key for key in self._readers if key[0] == adapter_id]:
+                del self._readers[key]
+        return renamed
 
     def delete(self, owner: str, adapter_id: str) -> None:
         self.rows.delete(owner, adapter_id)
@@ -127,27 +138,32 @@ class Adapters:
         card, config, weights = _unpack(data)
         try:
             facts = AdapterFacts(**card["facts"])
-            name, notes = str(card["name"]), str(card.get("notes", ""))
-            measured: Verdict | None = verdict_of(card["verdict"]) if card.get("verdict") else None
-            lines = int(facts.lines)
-        except (KeyError, TypeError, ValueError, OverflowError) as failure:
+            name, notes = _plain(card["name"]), _plain(card.get("notes", ""))
+            made_with = _plain(facts.made_with)
+            if card.get("verdict"):
+                notes = f"{notes}\nMeasured where it was made: {_plain(verdict_of(card['verdict']).why)}"
+            if type(facts.lines) is not int or not 0 <= facts.lines <= MOST_LINES:
+                raise ValueError("a number of lines that cannot be")
+        except (KeyError, TypeError, ValueError) as failure:
             raise AdapterRejected("The card of this adapter cannot be read.", "Export it again.") from failure
         if facts.kind != "hand" or facts.base_sha256 != self.model.sha256:
             raise _other_base()
         rank = config.get("r")
         facts = AdapterFacts(
             "hand", self.model.name, self.model.sha256, rank if isinstance(rank, int) else 0,
-            self.model.parameters(config, weights), lines, str(facts.made_with)[:40],
+            self.model.parameters(config, weights), facts.lines, made_with[:40],
         )  # fmt: skip
+        clean = self.model.clean(config, weights)
+        if clean["lora_alpha"] > MOST_SCALING * clean["r"]:
+            raise AdapterRejected(
+                "This adapter cannot be used: its scaling is far from any that is trained.",
+                "Export it again.",
+            )
         digest = hashlib.sha256(weights).hexdigest()
         kept = next((a for a in self.rows.list(owner) if a.weights_sha256 == digest and self.fits(a)), None)
         if kept is not None:
             return kept
-        if measured is not None:
-            notes = (notes + f"\nMeasured where it was made: {measured.why}").strip()
-        return self.rows.add(
-            owner, name, facts, self.model.clean(config, weights), weights, "imported", None, notes
-        )
+        return self.rows.add(owner, name, facts, clean, weights, "imported", None, notes.strip())
 
     def reader_name(self, owner: str, session_id: str, reader: str) -> str:
         """`reader` with the adapter that this session wears, for `Transcriber.reader`. Raises InvalidRequest."""
@@ -215,6 +231,16 @@ def recorded_name(name: str, weights_sha256: str) -> str:
     """How a reading by an adapter is signed: readable, and by the hash of its weights for good."""
     plain = "-".join(re.findall(r"\w+", name.lower()))[:32].strip("-")
     return f"{BASE_READER}{ADAPTED}{plain}.{weights_sha256[:8]}"
+
+
+def _plain(text: object) -> str:
+    """A card's text without control characters and halves of letters, which no page and no database takes.
+
+    Raises TypeError for what is no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError("no text")
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:

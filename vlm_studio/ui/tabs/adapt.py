@@ -39,6 +39,8 @@ watch('value', () => {
 });
 """
 
+FOCUS_JS = """() => requestAnimationFrame(() => document.getElementById('%s')?.focus())"""
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -151,18 +153,22 @@ def _kept() -> dict[str, gr.components.Component]:
                 use = gr.Button(
                     "Read with it", variant="primary", size="sm", min_width=100, elem_id="adapt-use"
                 )
-                stop_using = gr.Button("Read without it", size="sm", min_width=100)
+                stop_using = gr.Button(
+                    "Read without it", size="sm", min_width=100, elem_id="adapt-stop-using"
+                )
                 compare = gr.Button("Compare", size="sm", min_width=90, elem_id="adapt-compare")
             new_name = gr.Textbox(label="Name", max_lines=1, max_length=80)
             notes = gr.Textbox(label="Notes", lines=2, max_length=2000)
             with gr.Row():
                 keep = gr.Button("Keep name and notes", size="sm", min_width=120)
                 export = gr.Button("Export", size="sm", min_width=70, elem_id="adapt-export")
-                delete = gr.Button("Delete", size="sm", variant="stop", min_width=70)
+                delete = gr.Button("Delete", size="sm", variant="stop", min_width=70, elem_id="adapt-delete")
                 delete_now = gr.Button(
                     "Delete for good", size="sm", variant="stop", min_width=110, visible=False, elem_id="adapt-delete-now"
                 )  # fmt: skip
-                keep_it = gr.Button("Keep it", size="sm", min_width=70, visible=False)
+                keep_it = gr.Button(
+                    "Keep it", size="sm", min_width=70, visible=False, elem_id="adapt-keep-it"
+                )
         with gr.Accordion("Bring in an adapter", open=False):
             taken_in = gr.File(
                 label="Drop an .adapter.zip that was exported here or elsewhere",
@@ -196,26 +202,31 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
             api_visibility=API_HIDDEN,
         )
 
+    def goes_to(event: gr.events.Dependency, button: str) -> None:
+        """The keyboard's place: the button that was pressed is no longer there."""
+        event.success(None, None, None, js=FOCUS_JS % button, api_visibility=API_HIDDEN)
+
     does(shared.tabs.select, on.tab_chosen)
     does(panel.lines.select, on.toggle_line)
     does(panel.train.click, on.train, panel.name, panel.steps, panel.rank, panel.mix)
-    does(panel.go_on.click, on.go_on)
+    for button, act in ((panel.go_on, on.go_on), (panel.discard, on.discard)):
+        does(does(button.click, act).failure, on.shown_anew)
     does(panel.pause.click, on.pause)
     does(panel.stop.click, on.stop)
     does(panel.adapters.select, on.choose)
-    does(panel.use.click, on.use)
-    does(panel.stop_using.click, on.stop_using)
-    does(panel.keep.click, on.rename, panel.new_name, panel.notes)
-    does(panel.discard.click, on.discard)
-    does(panel.delete_now.click, on.delete).then(_no_file, None, panel.download, **quick)
-    does(panel.taken_in.upload, on.take_in, panel.taken_in).then(
-        # Or the next file could only be dropped after this one was taken away.
-        lambda: None, None, panel.taken_in, **quick,
-    )  # fmt: skip
-    panel.delete.click(partial(_asked, True), None, [panel.delete, panel.delete_now, panel.keep_it], **quick)
-    panel.keep_it.click(
-        partial(_asked, False), None, [panel.delete, panel.delete_now, panel.keep_it], **quick
+    goes_to(does(panel.use.click, on.use), "adapt-stop-using")
+    goes_to(does(panel.stop_using.click, on.stop_using), "adapt-use")
+    does(panel.keep.click, on.rename, panel.new_name, panel.notes).success(
+        _no_file, None, panel.download, **quick
     )
+    does(panel.delete_now.click, on.delete).then(_no_file, None, panel.download, **quick)
+    # Or the next file could only be dropped after this one was taken away, refused or not; `then` follows no failure.
+    taken = does(panel.taken_in.upload, on.take_in, panel.taken_in)
+    for after in (taken.success, taken.failure):
+        after(lambda: None, None, panel.taken_in, **quick)
+    asking = [panel.delete, panel.delete_now, panel.keep_it]
+    goes_to(panel.delete.click(partial(_asked, True), None, asking, **quick), "adapt-keep-it")
+    goes_to(panel.keep_it.click(partial(_asked, False), None, asking, **quick), "adapt-delete")
     panel.adapters.select(_no_file, None, panel.download, **quick)
     panel.next_lines.select(guarded(on.open_line, studio), None, shared.opened, **quick)
     panel.compare.click(guarded(on.compare, studio), panel.chosen, shared.opened, **quick)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vlm_studio.core.errors import NotFound, StudioError
 from vlm_studio.core.ids import new_id
 from vlm_studio.core.sessions import TrainingLine
 from vlm_studio.studio import Studio
-from vlm_studio.tasks.adapt import Judging, Learned
+from vlm_studio.tasks.adapt import ACTIVE, Judging, Learned
 from vlm_studio.tasks.adapt_lines import Split
 from vlm_studio.ui.shared import COMPARE_WITH, owner_of
 from vlm_studio.ui.tabs.sessions_handlers import download_folder
@@ -58,7 +59,7 @@ class View:
 def render(studio: Studio, owner: str, view: View) -> list[Any]:
     """Values for `Panel.outputs`, in that order."""
     runs = studio.adapting.trainings(owner)
-    run = next((r for r in runs if r.id == view.training), runs[0] if runs else None)
+    run = _shown_run(runs, view.training)
     adapters = [(a, studio.adapters.fits(a)) for a in studio.adapters.list(owner)]
     chosen, fits = next(((a, fits) for a, fits in adapters if a.id == view.chosen), (None, False))
     told = studio.adapting.advice(owner)
@@ -83,6 +84,12 @@ def render(studio: Studio, owner: str, view: View) -> list[Any]:
         adapter_list_html(adapters, chosen.id if chosen else ""),
         *_card(chosen, fits),
     ]
+
+
+def _shown_run(runs: Sequence[TrainingRun], wanted: str) -> TrainingRun | None:
+    """One that is not over, or it could not be reached once another was begun: `wanted`, one that runs, the newest."""
+    ranked = sorted(runs, key=lambda r: (r.state == "done", r.id != wanted, r.state not in ACTIVE))
+    return ranked[0] if ranked else None
 
 
 def _counted(parts: Split) -> str:
@@ -144,10 +151,11 @@ def _about(entry: LearnLine, held: set[str], owner: str) -> str:
 
 def _next(studio: Studio, owner: str) -> str:
     chosen = studio.adapting.next_lines(owner)
+    sources = studio.adapter_store.sources(owner, [n.line.line_id for n in chosen])
     rows = [
         StripRow(
             f"{n.line.session_id}/{n.line.line_id}", _picture(studio, owner, n.line), n.line.reading.text,
-            f"{n.line.title}: " + ("about 1 letter" if n.gain < 1.5 else f"about {round(n.gain)} letters") + " in doubt",
+            f"{sources.get(n.line.line_id, '')}: " + ("about 1 letter" if n.gain < 1.5 else f"about {round(n.gain)} letters") + " in doubt",
         )
         for n in chosen
     ]  # fmt: skip
@@ -311,6 +319,11 @@ def choose(studio: Studio, training: str, chosen: str, request: gr.Request, even
     return render(studio, owner, View(training, "" if picked == chosen else picked, same_lines=True))
 
 
+def shown_anew(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    """As it is now, after something was refused that another window has changed."""
+    return render(studio, owner_of(studio.settings, request), View(training, chosen, same_lines=True))
+
+
 def use(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
     return _done(studio, request, View(training, chosen), studio.adapters.activate, chosen)
 
@@ -322,8 +335,7 @@ def stop_using(studio: Studio, training: str, chosen: str, request: gr.Request) 
 def rename(
     studio: Studio, training: str, chosen: str, name: str, notes: str, request: gr.Request
 ) -> list[Any]:
-    view = View(training, chosen)
-    return _done(studio, request, view, studio.adapters.rename, chosen, name, notes or "")
+    return _done(studio, request, View(training, chosen), studio.adapters.rename, chosen, name, notes or "")
 
 
 def discard(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
@@ -331,6 +343,7 @@ def discard(studio: Studio, training: str, chosen: str, request: gr.Request) -> 
 
 
 def delete(studio: Studio, training: str, chosen: str, request: gr.Request) -> list[Any]:
+    studio.adapting.forget(owner_of(studio.settings, request), chosen)
     return _done(studio, request, View(training), studio.adapters.delete, chosen)
 
 
@@ -344,7 +357,10 @@ def take_in(studio: Studio, training: str, chosen: str, path: str | None, reques
     owner = owner_of(studio.settings, request)
     if not path:
         return [gr.skip()] * OUTPUTS
+    before = {a.id for a in studio.adapters.list(owner)}
     adapter = studio.adapters.take_in(owner, Path(path).read_bytes())
+    if adapter.id in before:
+        gr.Info(f"It is there already, as {escape(adapter.name)}.", title="Nothing new")
     return render(studio, owner, View(training, adapter.id, same_lines=True))
 
 
