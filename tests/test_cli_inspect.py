@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.ui.test_inspect_tab import inspecting, page_file
 from vlm_studio import cli_inspect
-from vlm_studio.core.errors import NotFound
+from vlm_studio.core.errors import InvalidRequest, NotFound
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.studio import Studio
 
@@ -45,6 +45,17 @@ def test_text_says_what_was_read_and_where(
     assert cli_inspect.run(arguments(page_file(tmp_path)), inspecting) == 0
     told = capsys.readouterr().out
     assert told.startswith("Call the dentist") and "guessed" in told and "Kept as session" in told
+
+
+def test_a_page_or_line_that_is_not_there(inspecting: Studio, tmp_path: Path) -> None:
+    page = Image.open(page_file(tmp_path))
+    page.save(tmp_path / "report.pdf", save_all=True, append_images=[page, page])
+    report = str(tmp_path / "report.pdf")
+    for wanted in ("9", "0"):
+        with pytest.raises(InvalidRequest, match=r"report\.pdf has 3 pages|no page 0"):
+            cli_inspect.run(arguments(report, "--page", wanted), inspecting)
+    with pytest.raises(InvalidRequest, match=r"no line 99 on this page: it has \d+ lines?\."):
+        cli_inspect.run(arguments(page_file(tmp_path), "--line", "99"), inspecting)
 
 
 def test_a_file_that_is_not_there(inspecting: Studio, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from PIL import Image
 
-from vlm_studio.core.errors import GenerationFailed
+from vlm_studio.core.errors import GenerationFailed, InvalidRequest
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
 from vlm_studio.tasks.inspect import Inspected, Step
@@ -43,11 +43,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, studio: Studio) -> int:
     """The session is kept, so that the Inspect tab can open it."""
+    if args.page < 1:
+        raise InvalidRequest(f"There is no page {args.page}.", "Pages are counted from 1.")
     data = read_file(args.image, studio.settings.limits)
     inspections = studio.inspections
     session = inspections.open_file(LOCAL_OWNER, args.image.name, data)
     pages = inspections.pages(LOCAL_OWNER, session)
-    page = pages[min(max(args.page, 1), len(pages)) - 1]
+    if args.page > len(pages):
+        count = f"{len(pages)} page{'' if len(pages) == 1 else 's'}"
+        raise InvalidRequest(f"{args.image.name} has {count}.", "Choose one of them with --page.")
+    page = pages[args.page - 1]
     lines = [args.line - 1] if args.line > 0 else []
     made = None
     for event in inspections.start(LOCAL_OWNER, session, page.id, lines, args.question).follow():

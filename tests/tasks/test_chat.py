@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import threading
 from collections.abc import Iterator
@@ -215,6 +216,13 @@ def test_waiting_images_can_be_taken_back_and_sent_ones_stay(desk: Desk) -> None
     assert len(desk.chats.images(OWNER, session_id)) == 1  # a turn holds it
     third = desk.chats.attach(OWNER, session_id, [("9.png", png(page_image(3, width=390)))])
     assert third.kept[0].number == 2
+
+
+def test_pages_of_a_tiff_are_named_by_their_number(desk: Desk) -> None:
+    buffer = io.BytesIO()
+    page_image(1).save(buffer, "TIFF", save_all=True, append_images=[page_image(2)])
+    taken = desk.chats.attach(OWNER, "", [("fax.tif", buffer.getvalue()), ("one.png", png(page_image(3)))])
+    assert [image.name for image in taken.kept] == ["fax.tif, page 1", "fax.tif, page 2", "one.png"]
 
 
 def test_bad_files_do_not_stop_good_ones(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from vlm_studio.core.errors import InvalidRequest
 from vlm_studio.tasks.chat_answer import image_text
 from vlm_studio.tasks.chat_feed import Options
 from vlm_studio.tasks.chat_find import find_on_images
-from vlm_studio.tasks.chat_replies import Finding, as_text, telling_sentences
+from vlm_studio.tasks.chat_replies import Finding, as_text, highlights, telling_sentences
 from vlm_studio.tasks.chat_rules import decide, mentions, unsupported
 from vlm_studio.tasks.documents_terms import Rarity
 
@@ -44,6 +44,14 @@ def _words(text: str, top: float) -> tuple[Word, ...]:
         words.append(Word(word, Box(left, top, left + 9 * len(word), top + 30)))
         left += 9 * len(word) + 9
     return tuple(words)
+
+
+def test_each_quote_of_a_summary_is_of_its_own_image() -> None:
+    reply = highlights([image(1, *LETTER), image(2, "The boat sails at noon.", "Bring a warm coat.")])
+    quotes = [part.text for part in reply.parts if isinstance(part, TextPart) and part.quoted]
+    assert [rest.quote for rest in reply.rests_on] == quotes
+    assert [r.number for r in reply.rests_on if r.quote.startswith(("The boat", "Bring"))] == [2, 2]
+    assert reply.rests_on[0].number == 1
 
 
 LETTERED, BLANK = image(1, *LETTER), image(2)

@@ -49,6 +49,18 @@ def test_a_chat_is_found_by_what_was_asked_answered_and_read(studio: Studio) -> 
     assert studio.sessions.list(OWNER, kind="chat").total == 1
 
 
+def test_the_preview_names_images_among_the_words(studio: Studio) -> None:
+    rows, session = studio.chat_store, studio.session_store.create(OWNER, "chat", "Two letters")
+    one, two = (studio.blobs.put(png(page_image(1, width=300 + n)), "image/png") for n in range(2))
+    for sha256 in (one, two):
+        rows.add_image(OWNER, session.id, ChatImage(0, sha256, "letter.png", 300, 400))
+    first, second = ImagePart(one, "image 1: letter.png"), ImagePart(two, "image 2: letter.png")
+    parts = (first, TextPart("Compare "), first, TextPart(" with "), second, TextPart(". When was it?"))
+    rows.add_turn(OWNER, session.id, Draft(None, Turn("user", parts)))
+    (listed,) = studio.sessions.list(OWNER).items
+    assert " ".join(listed.facts.preview.split()) == "Compare image 1 with image 2. When was it?"
+
+
 @pytest.mark.parametrize("kind", ["json", "md", "html"])
 def test_a_chat_is_told_with_its_versions_in_every_format(studio: Studio, tmp_path: Path, kind: str) -> None:
     path, _ = studio.sessions.export(OWNER, [kept(studio)], kind, tmp_path)

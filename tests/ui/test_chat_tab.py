@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from tests.tasks.chat_fakes import ScriptedEngine
@@ -21,7 +22,7 @@ from vlm_studio.ui.tabs import chat_handlers as on
 
 OPTIONS = ("auto", "auto", "auto", "", 0.0, 1.0, 1.0, 64, 0)
 SHOWN = "session title messages live examples tray send stop notice".split()
-COMPOSED = "text editing unedit viewer picture hint viewed corner".split()
+COMPOSED = "text editing unedit viewer picture hint viewed corner draft".split()
 
 
 class Visitor:
@@ -66,19 +67,26 @@ def attached(studio: Studio, tmp_path: Path, *lines: int, session: str = "") -> 
     return str(found["session"])
 
 
-def say(studio: Studio, session: str, text: str, editing: str = "") -> dict[str, Any]:
+def say(studio: Studio, session: str, text: str, editing: str = "", draft: str = "") -> dict[str, Any]:
     """Send and follow to the end."""
-    begun = shown(on.send(studio, session, text, editing, *OPTIONS, ANNA))  # type: ignore[arg-type]
-    assert begun["text"] == "" and begun["editing"] == ""
+    begun = shown(on.send(studio, session, text, editing, draft, *OPTIONS, ANNA))  # type: ignore[arg-type]
+    assert begun["text"] == draft and begun["editing"] == ""
     *_, last = on.watch(studio, begun["session"], ANNA)  # type: ignore[arg-type]
     return shown(last)
 
 
 def click(
-    studio: Studio, session: str, act: str, turn: str = "", visitor: Any = ANNA, **more: int
+    studio: Studio,
+    session: str,
+    act: str,
+    turn: str = "",
+    visitor: Any = ANNA,
+    written: Any = ("", "", ""),
+    **more: int,
 ) -> dict[str, Any]:
+    """`written`: what stands in the composer, the turn being edited, and the draft that waits."""
     event = SimpleNamespace(act=act, turn=turn, **{"number": 0, "place": -1, **more})
-    return shown(on.act(studio, session, *OPTIONS, visitor, event))  # type: ignore[arg-type]
+    return shown(on.act(studio, session, *written, *OPTIONS, visitor, event))  # type: ignore[arg-type]
 
 
 def turns(studio: Studio, session: str) -> list[str]:
@@ -111,6 +119,29 @@ def test_retry_edit_and_versions(studio: Studio) -> None:
     assert found["text"] == "one" and found["editing"] == asked and found["unedit"]["visible"]
     html = say(studio, session, "uno", editing=asked)["messages"]
     assert "uno" in html and ">one<" not in html and "2 / 2" in html
+
+
+def test_a_draft_waits_while_a_message_is_edited(studio: Studio) -> None:
+    session = say(studio, "", "one")["session"]
+    first = turns(studio, session)[0]
+    found = click(studio, session, "edit", first, written=("half a thou", "", ""))
+    assert (found["text"], found["editing"], found["draft"]) == ("one", first, "half a thou")
+    again = click(studio, session, "edit", first, written=("one more", first, "half a thou"))
+    assert again["draft"] == "half a thou"
+    left = dict(zip(COMPOSED, on.unedit(studio, "half a thou"), strict=True))
+    assert (left["text"], left["editing"], left["draft"]) == ("half a thou", "", "")
+    say(studio, session, "one more", editing=first, draft="half a thou")  # it comes back
+
+
+def test_a_draft_goes_along_to_another_chat(studio: Studio) -> None:
+    session = say(studio, "", "one")["session"]
+    for values in (
+        on.start_anew(studio, "t1", "half", ANNA),  # type: ignore[arg-type]
+        on.open_session(studio, f"chat/{session}", "", "t1", "half", ANNA),  # type: ignore[arg-type]
+    ):
+        assert (shown(values)["text"], shown(values)["editing"]) == ("half", "")
+    untouched = shown(on.start_anew(studio, "", "", ANNA))["text"]  # type: ignore[arg-type]
+    assert untouched == gr.skip()
 
 
 def test_a_lost_answer_can_be_made_now(studio: Studio) -> None:
@@ -148,8 +179,8 @@ def test_the_address_opens_a_chat_and_only_for_its_owner(studio: Studio) -> None
     assert found["session"] == session and found["extra"] == f"chat/{session}"
     theirs = SimpleNamespace(username=None, cookies=EVE.cookies, query_params={"session": session})
     assert session not in str(on.open_from_address(studio, theirs))  # type: ignore[arg-type]
-    assert shown(on.open_session(studio, f"chat/{session}", "", ANNA))["session"] == session  # type: ignore[arg-type]
-    assert session not in str(on.open_session(studio, f"transcribe/{session}", "", ANNA))  # type: ignore[arg-type]
+    assert shown(on.open_session(studio, f"chat/{session}", "", "", "", ANNA))["session"] == session  # type: ignore[arg-type]
+    assert session not in str(on.open_session(studio, f"transcribe/{session}", "", "", "", ANNA))  # type: ignore[arg-type]
 
 
 def test_another_visitor_gets_at_nothing_by_its_id(studio: Studio, tmp_path: Path) -> None:
@@ -159,11 +190,11 @@ def test_another_visitor_gets_at_nothing_by_its_id(studio: Studio, tmp_path: Pat
     path = tmp_path / "eve.png"
     path.write_bytes(png(page_image(1)))
     attempts: list[Callable[[], Any]] = [
-        lambda: on.send(studio, session, "x", "", *OPTIONS, EVE),  # type: ignore[arg-type]
-        lambda: on.send(studio, "", "x", asked, *OPTIONS, EVE),  # type: ignore[arg-type]
+        lambda: on.send(studio, session, "x", "", "", *OPTIONS, EVE),  # type: ignore[arg-type]
+        lambda: on.send(studio, "", "x", asked, "", *OPTIONS, EVE),  # type: ignore[arg-type]
         lambda: list(on.watch(studio, session, EVE)),  # type: ignore[arg-type]
         lambda: on.attach(studio, session, [str(path)], EVE),  # type: ignore[arg-type]
-        lambda: on.open_session(studio, f"chat/{session}", "", EVE),  # type: ignore[arg-type]
+        lambda: on.open_session(studio, f"chat/{session}", "", "", "", EVE),  # type: ignore[arg-type]
         lambda: on.mark_region(studio, session, 1, (), EVE, SimpleNamespace(index=(1, 1))),  # type: ignore[arg-type]
         lambda: on.act_on_tray(studio, session, EVE, SimpleNamespace(act="view", number=1)),  # type: ignore[arg-type]
         lambda: on.api_chat(studio, "x", session=session, request=EVE),  # type: ignore[arg-type]
@@ -181,7 +212,7 @@ def test_another_visitor_gets_at_nothing_by_its_id(studio: Studio, tmp_path: Pat
     assert len(turns(studio, session)) == 2
     nobody = SimpleNamespace(username=None, cookies={}, session_hash=session)
     with pytest.raises(NotFound):
-        on.send(studio, session, "x", "", *OPTIONS, nobody)  # type: ignore[arg-type]
+        on.send(studio, session, "x", "", "", *OPTIONS, nobody)  # type: ignore[arg-type]
 
 
 def first_image(studio: Studio, session: str) -> str:

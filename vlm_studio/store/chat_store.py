@@ -118,8 +118,7 @@ class ChatStore:
             for place, part in enumerate(draft.turn.parts):
                 _insert_part(db, session_id, turn_id, place, part)
             self.sessions.set_meta(owner, session_id, {LEAF: turn_id})
-            said = " ".join(p.text for p in draft.turn.parts if isinstance(p, TextPart) and not p.quoted)
-            self.index.index("turn", session_id, turn_id, said)
+            self.index.index("turn", session_id, turn_id, _said(draft.turn.parts))
         return self.turn(owner, turn_id)
 
     def turn(self, owner: str, turn_id: str) -> ChatTurn:
@@ -222,3 +221,15 @@ def _image(row: Any) -> ChatImage:
         number=row[0], sha256=row[1], name=row[2], width_px=row[3], height_px=row[4], waiting=bool(row[5]),
         crop_of=row[6], box=box, read=None if row[11] is None else text_of(json.loads(row[11])),
     )  # fmt: skip
+
+
+def _said(parts: Iterable[Part]) -> str:
+    """What can be found of a turn: its words without quotes, an image among them by its number."""
+    said, after_image = "", False
+    for part in parts:
+        if isinstance(part, ImagePart):
+            said += " " + part.alt.partition(":")[0] if said else ""
+        elif not part.quoted:
+            said += part.text if after_image and not part.text[:1].isalnum() else " " + part.text
+        after_image = isinstance(part, ImagePart)
+    return said.strip()

@@ -100,16 +100,23 @@ class Chats:
         Raises NotFound, InvalidRequest for too many.
         """
 
+        notes: list[str] = []
+
         def keep(session_id: str, name: str, data: bytes) -> Iterator[tuple[str, ChatImage]]:
             for page in open_pages(data, name, self.limits):
                 session_id = session_id or self.create(owner).id
                 self._require_room(owner, session_id)
                 sha256 = self.blobs.put(page.encoded, page.mime)
-                label = name if page.page.dpi is None else f"{name}, page {page.page.index + 1}"
+                if page.note and page.note not in notes:
+                    notes.append(page.note)
+                label = (
+                    name if page.page.dpi is None and page.of == 1 else f"{name}, page {page.page.index + 1}"
+                )
                 image = ChatImage(0, sha256, label, page.page.width_px, page.page.height_px)
                 yield session_id, self.rows.add_image(owner, session_id, image)
 
-        return take_files(session_id, files, self.limits, keep)
+        taken = take_files(session_id, files, self.limits, keep)
+        return replace(taken, problems=(*taken.problems, *notes))
 
     def attach_region(self, owner: str, session_id: str, number: int, region: Box) -> ChatImage:
         """A part of an image as an image of its own. Raises InvalidRequest where it is too small."""

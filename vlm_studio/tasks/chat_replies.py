@@ -97,7 +97,7 @@ def highlights(images: Sequence[ChatImage]) -> Reply:
         if len(images) > 1:
             parts.append(TextPart(f"Image {image.number}:"))
         chosen = telling_sentences(image.read.text, HIGHLIGHTS)
-        parts.append(TextPart("\n".join(chosen), quoted=True))
+        parts += [TextPart(sentence, quoted=True) for sentence in chosen]
         rests += [RestsOn(image.number, sentence) for sentence in chosen]
     return Reply("highlights", tuple(parts), tuple(rests))
 

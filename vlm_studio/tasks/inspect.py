@@ -242,8 +242,13 @@ class Inspections:
                 "No line of writing was found on this page, and this model reads nothing else.",
                 "Try a page with writing.",
             )
-        wanted = [i for i in (lines or range(len(found))) if 0 <= i < len(found)]
-        given = [strip for i in wanted for strip in strips_of(page, page_id, found[i])]
+        for i in lines:
+            if not 0 <= i < len(found):
+                count = f"{len(found)} line{'' if len(found) == 1 else 's'}"
+                raise InvalidRequest(
+                    f"There is no line {i + 1} on this page: it has {count}.", "Choose one of them."
+                )
+        given = [strip for i in lines or range(len(found)) for strip in strips_of(page, page_id, found[i])]
         if len(given) > MAX_STRIPS:
             raise InvalidRequest(
                 f"{len(given)} strips at once are too many for this model.",

@@ -27,6 +27,8 @@ class Panel:
     editing: gr.State
     viewed: gr.State
     corner: gr.State
+    draft: gr.State
+    """What was being written before a message was edited."""
     title: gr.HTML
     new: gr.Button
     messages: gr.HTML
@@ -85,6 +87,7 @@ class Panel:
             self.viewer_hint,
             self.viewed,
             self.corner,
+            self.draft,
         ]
 
 
@@ -139,6 +142,7 @@ def build(shared: Shared) -> Panel:
         editing=gr.State(""),
         viewed=gr.State(0),
         corner=gr.State(()),
+        draft=gr.State(""),
         title=title,
         new=new,
         messages=messages,
@@ -238,22 +242,25 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
             api_visibility=API_HIDDEN,
         )
 
-    sent = [panel.session_id, panel.text, panel.editing, *panel.options]
+    sent = [panel.session_id, panel.text, panel.editing, panel.draft, *panel.options]
     for trigger in (panel.text.submit, panel.send.click):
         watched(quick(trigger, on.send, sent, everything))
     watched(quick(panel.examples.select, on.send_example, panel.options, everything))
     acted = [*everything, panel.download]
-    watched(quick(panel.messages.select, on.act, [panel.session_id, *panel.options], acted))
-    watched(quick(panel.live.select, on.act, [panel.session_id, *panel.options], acted))
-    watched(quick(shared.opened.change, on.open_session, [shared.opened, panel.session_id], everything))
+    watched(quick(panel.messages.select, on.act, sent, acted))
+    watched(quick(panel.live.select, on.act, sent, acted))
+    kept = [panel.editing, panel.draft]
+    watched(
+        quick(shared.opened.change, on.open_session, [shared.opened, panel.session_id, *kept], everything)
+    )
     watched(quick(shared.page.load, on.open_from_address, [], [*everything, shared.opened]))
     quick(panel.add.upload, on.attach, [panel.session_id, panel.add, panel.hand], panel.shown)
     bind_hand(panel.hand, panel.session_id, "Chat", shared, studio)
     quick(panel.tray.select, on.act_on_tray, [panel.session_id], everything)
     quick(panel.picture.select, on.mark_region, [panel.session_id, panel.viewed, panel.corner], everything)
     quick(panel.close.click, on.close_viewer, [], panel.composed)
-    quick(panel.unedit.click, on.unedit, [], panel.composed)
-    quick(panel.new.click, on.start_anew, [], everything)
+    quick(panel.unedit.click, on.unedit, [panel.draft], panel.composed)
+    quick(panel.new.click, on.start_anew, kept, everything)
     quick(
         panel.preset.input, on.take_preset, [panel.preset],
         [panel.system, panel.temperature, panel.top_p, panel.penalty, panel.longest],

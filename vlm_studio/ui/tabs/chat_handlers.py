@@ -40,7 +40,7 @@ REFRESH_SECONDS = 0.15
 """Between two redrawings of the answer being written."""
 PICTURE_PX, THUMB_PX = 420, 160
 TAB = "chat"
-SHOWN, COMPOSED = 9, 8
+SHOWN, COMPOSED = 9, 9
 """How many values `render` and `_closed` give."""
 EXAMPLES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("letter.jpg", "notebook_page.jpg"), "How many kilos will the pear tree carry?"),
@@ -140,11 +140,16 @@ def _small(studio: Studio, owner: str, sha256: str, longest: int) -> str:
     return thumbnail_uri(studio.chats.thumbnail(owner, sha256, longest), longest)
 
 
-def _closed(text: Any = "", editing: str = "") -> list[Any]:
-    """Values for `Panel.composed`: nothing being looked at."""
+def _closed(text: Any = "", editing: str = "", draft: str = "") -> list[Any]:
+    """Values for `Panel.composed`: nothing being looked at. `draft` waits until the editing is over."""
     return [
-        text, editing, gr.update(visible=bool(editing)), gr.update(visible=False), None, "", 0, (),
+        text, editing, gr.update(visible=bool(editing)), gr.update(visible=False), None, "", 0, (), draft,
     ]  # fmt: skip
+
+
+def _moved_on(editing: str, draft: str) -> list[Any]:
+    """Another conversation is shown: what was being written goes along, a message being edited does not."""
+    return _closed(draft if editing else gr.skip())
 
 
 def _same() -> list[Any]:
@@ -152,17 +157,17 @@ def _same() -> list[Any]:
 
 
 def send(
-    studio: Studio, session_id: str, text: str, editing: str, model: str, splitting: str, reader: str, system: str, temperature: float,
-    top_p: float, penalty: float, longest: int, seed: int, request: gr.Request,
+    studio: Studio, session_id: str, text: str, editing: str, draft: str, model: str, splitting: str, reader: str, system: str,
+    temperature: float, top_p: float, penalty: float, longest: int, seed: int, request: gr.Request,
 ) -> list[Any]:  # fmt: skip
-    """Keep what was written and begin to answer; an edited message becomes another version."""
+    """Keep what was written and begin to answer; an edited message becomes another version, and the draft comes back."""
     owner = owner_of(studio.settings, request)
     options = options_of(model, splitting, reader, system, temperature, top_p, penalty, longest, seed)
     if editing:
         run = studio.chats.edit(owner, editing, text, options)
     else:
         run = studio.chats.send(owner, session_id, text, options)
-    return [*render(studio, owner, run.run_id), *_closed()]
+    return [*render(studio, owner, run.run_id), *_closed(draft)]
 
 
 def send_example(
@@ -234,8 +239,8 @@ def act_on_tray(studio: Studio, session_id: str, request: gr.Request, event: gr.
 
 
 def act(
-    studio: Studio, session_id: str, model: str, splitting: str, reader: str, system: str, temperature: float, top_p: float,
-    penalty: float, longest: int, seed: int, request: gr.Request, event: gr.EventData,
+    studio: Studio, session_id: str, text: str, editing: str, draft: str, model: str, splitting: str, reader: str, system: str,
+    temperature: float, top_p: float, penalty: float, longest: int, seed: int, request: gr.Request, event: gr.EventData,
 ) -> list[Any]:  # fmt: skip
     """A button of a message."""
     owner = owner_of(studio.settings, request)
@@ -247,7 +252,7 @@ def act(
     elif event.act == "show":
         studio.chats.choose(owner, turn)
     elif event.act == "edit":
-        composed = _closed(studio.chats.typed(owner, turn), turn)
+        composed = _closed(studio.chats.typed(owner, turn), turn, draft if editing else text)
     elif event.act == "evidence":
         path = studio.evidence.pack(owner, turn, download_folder())
         return [*[gr.skip()] * (SHOWN + COMPOSED), gr.update(value=str(path), visible=True)]
@@ -288,7 +293,7 @@ def _looking(
     )
     hint = f'<p class="studio-hint"><b>{escape(_named(image))}</b> · {told}</p>'
     values = _same()
-    values[3:] = [gr.update(visible=True), drawn, hint, number, corner]
+    values[3:8] = [gr.update(visible=True), drawn, hint, number, corner]
     return values
 
 
@@ -319,15 +324,15 @@ def mark_region(
 
 
 def close_viewer(studio: Studio) -> list[Any]:
-    return [gr.skip(), gr.skip(), gr.skip(), gr.update(visible=False), None, "", 0, ()]
+    return [gr.skip(), gr.skip(), gr.skip(), gr.update(visible=False), None, "", 0, (), gr.skip()]
 
 
-def unedit(studio: Studio) -> list[Any]:
-    return _closed()
+def unedit(studio: Studio, draft: str) -> list[Any]:
+    return _closed(draft)
 
 
-def start_anew(studio: Studio, request: gr.Request) -> list[Any]:
-    return [*render(studio, owner_of(studio.settings, request), ""), *_closed()]
+def start_anew(studio: Studio, editing: str, draft: str, request: gr.Request) -> list[Any]:
+    return [*render(studio, owner_of(studio.settings, request), ""), *_moved_on(editing, draft)]
 
 
 def take_preset(studio: Studio, name: str) -> list[Any]:
@@ -337,13 +342,15 @@ def take_preset(studio: Studio, name: str) -> list[Any]:
     return [chosen.system, params.temperature, params.top_p, params.repetition_penalty, params.max_new_tokens]
 
 
-def open_session(studio: Studio, opened: str, session_id: str, request: gr.Request) -> list[Any]:
+def open_session(
+    studio: Studio, opened: str, session_id: str, editing: str, draft: str, request: gr.Request
+) -> list[Any]:
     """A session was chosen elsewhere in the app, or came with the address."""
     kind, _, wanted = opened.partition("/")
     wanted = wanted.split("/")[0]
     if kind != TAB or not wanted or wanted == session_id:
         return [gr.skip()] * (SHOWN + COMPOSED)
-    return [*render(studio, owner_of(studio.settings, request), wanted), *_closed()]
+    return [*render(studio, owner_of(studio.settings, request), wanted), *_moved_on(editing, draft)]
 
 
 def open_from_address(studio: Studio, request: gr.Request) -> list[Any]:
