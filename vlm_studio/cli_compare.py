@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from vlm_studio.core.comparison_json import comparison_value
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
 from vlm_studio.tasks.compare import BASE, Sides, reading_ask
-from vlm_studio.tasks.compare_input import Piece, pieces
+from vlm_studio.tasks.compare_input import Given, picture_lines, together
 
 if TYPE_CHECKING:
     from vlm_studio.studio import Studio
@@ -50,33 +49,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace, studio: Studio) -> int:
     comparing, limits = studio.comparing, studio.settings.limits
     sides = comparing.sides(args.owner, args.left, args.right, args.strength / 100)
-    found: list[Piece] = []
+    parts: list[Given] = []
     for path in args.files:
         data = read_file(path, limits)
-        found += pieces(data, path.name, limits, studio.transcriber.finder, comparing.card)
+        parts.append(picture_lines(data, path.name, limits, studio.transcriber.finder, comparing.card))
+        if args.lines and parts[-1].note:
+            print(f"{path.name}: {parts[-1].note}", file=sys.stderr)
     text = read_file(args.reference, limits).decode("utf-8", "replace") if args.reference else ""
-    wanted = [row for row in text.splitlines() if row.strip()]
-    found = found if args.lines else found[:1]
-    result = _compared(studio, sides, found, wanted, args)
+    found = together(parts)
+    result = _compared(studio, sides, found, text, args)
     if args.json:
         print(json.dumps(comparison_value(result), ensure_ascii=False, indent=1))
     else:
         print(_lines(result) if isinstance(result, LinesComparison) else _one(result))
     if args.keep:
         title = f"{result.left.label} / {result.right.label}: {args.files[0].name}"
-        kept = studio.comparisons.keep(args.owner, "", title, found, result)
+        strips = found.pieces if args.lines else found.pieces[:1]
+        kept = studio.comparisons.keep(args.owner, "", title, strips, result)
         print(f"Kept in session {kept.session_id}.", file=sys.stderr)
     return 0
 
 
 def _compared(
-    studio: Studio, sides: Sides, found: Sequence[Piece], wanted: Sequence[str], args: argparse.Namespace
+    studio: Studio, sides: Sides, found: Given, reference: str, args: argparse.Namespace
 ) -> Comparison | LinesComparison:
     if args.lines:
-        return studio.comparing.lines([p.image for p in found], sides, wanted)
-    first = found[0]
+        strips = [piece.image for piece in found.pieces]
+        return studio.comparing.lines(strips, sides, found.rows(reference))
+    first = found.pieces[0]
     ask = reading_ask(first.sha256, args.prompt)
-    return studio.comparing.one(ask, {first.sha256: first.image}, sides, wanted[0] if wanted else "")
+    return studio.comparing.one(ask, {first.sha256: first.image}, sides, found.row(reference, 0))
 
 
 def _one(found: Comparison) -> str:

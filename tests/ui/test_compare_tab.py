@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from tests.tasks.fakes import png
 from tests.ui.test_adapt_tab import EVIL, REQUEST, corrected
 from vlm_studio import cli_compare
 from vlm_studio.core.adapters import AdapterFacts
@@ -28,18 +31,42 @@ from vlm_studio.core.comparison import (
     WordShift,
 )
 from vlm_studio.core.conversation import Variant
+from vlm_studio.core.documents import Box, Line
 from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.core.sessions import LOCAL_OWNER as OWNER
 from vlm_studio.model.characters import ALPHABET
 from vlm_studio.studio import Studio
 from vlm_studio.tasks.compare import Comparing, reading_ask
 from vlm_studio.tasks.compare_input import piece
+from vlm_studio.ui import shared
+from vlm_studio.ui.app import build_app
 from vlm_studio.ui.shared import COMPARE_WITH
 from vlm_studio.ui.tabs import compare_handlers as on
+from vlm_studio.ui.tabs.compare_given import given_lines
 from vlm_studio.views.compare import comparison_html, lines_html, paper_html
 
 LINE = Path(__file__).resolve().parents[1] / "data" / "lines" / "00.jpg"
 CLICK: Any = SimpleNamespace(value="Frozen vs LoRA")
+Upload = Callable[[bytes], Any]
+PAGE = png(Image.new("RGB", (300, 400), "white"))
+
+
+@pytest.fixture
+def upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upload:
+    """Bytes as Gradio hands over a file that a browser sent."""
+    monkeypatch.setattr(shared, "get_upload_folder", lambda: str(tmp_path))
+
+    def sent(data: bytes) -> dict[str, str]:
+        (tmp_path / "0.png").write_bytes(data)
+        return {"path": str(tmp_path / "0.png"), "orig_name": "mine.png"}
+
+    return sent
+
+
+def finds(studio: Studio, lines: int, skipped: int = 0) -> None:
+    """Have so many lines be found on `PAGE`, and ink that may be none."""
+    found = [Line(Box(5, 12 * n, 290, 12 * n + 10), maybe_skipped=n >= lines) for n in range(lines + skipped)]
+    studio.transcriber.finder = SimpleNamespace(find=lambda image: tuple(found))  # type: ignore[assignment]
 
 
 def hand(studio: Studio, name: str = "Ann", owner: str = OWNER, seed: int = 1, size: float = 0.2) -> str:
@@ -76,18 +103,18 @@ def test_what_is_compared_is_kept_listed_opened_and_exported(studio: Studio, tmp
     first = corrected(studio, 200, 1, text="dear sister")[0]
     ann = hand(studio, EVIL)
     asked = ("", "0", "", "", "base", ann, 100.0, REQUEST)
-    begun, (html, session, kept, stop) = on.compare(studio, None, first, *asked)
+    begun, (html, session, kept, stop, *_) = on.compare(studio, None, first, *asked)
     assert begun[3]["visible"] and not stop["visible"]
     assert EVIL not in html and "dear sister" in html
     assert not kept["visible"]
-    *_, (_, again, kept, _) = on.compare_all(studio, None, None, session, *asked[1:])
+    *_, (_, again, kept, *_) = on.compare_all(studio, None, None, session, *asked[1:])
     assert again == session
     assert len(kept["choices"]) == 2 and kept["visible"]
     opened = on.open_session(studio, f"compare/{session}", "base", "reading", REQUEST)
     assert opened[:2] == [None, None]
     assert (opened[5]["value"], opened[6]["value"], opened[8]) == ("base", ann, session)
     older = studio.comparisons.list(OWNER, session)[-1]
-    assert on.choose_kept(studio, older.id, REQUEST)[2]["value"] == older.id
+    assert on.choose_kept(studio, older.id, None, None, REQUEST)[2]["value"] == older.id
     (listed,) = studio.sessions.list(OWNER, kind="compare").items
     assert "base" in listed.facts.preview
     path, _ = studio.sessions.export(OWNER, [session], "md", tmp_path)
@@ -125,13 +152,13 @@ def test_what_fails_or_is_stopped_says_so_where_the_result_would_stand(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ("", "0", "", "", "base", hand(studio), 100.0, REQUEST)
-    _, (told, *_, stop) = on.compare(studio, None, None, *asked)
+    _, (told, _, _, stop, *_) = on.compare(studio, None, None, *asked)
     assert "nothing to compare on" in told and not stop["visible"]
     first = corrected(studio, 200, 1, text="dear sister")[0]
     running = on.compare(studio, None, first, *asked)
     next(running)
     monkeypatch.setattr(Comparing, "begin", stopped)
-    (told, *_, stop) = next(running)
+    (told, _, _, stop, *_) = next(running)
     assert "Stopped." in told and not stop["visible"]
 
 
@@ -149,8 +176,13 @@ def test_adapters_of_others_are_no_choice_and_one_that_is_gone_gives_way(studio:
     assert update[2]["value"] == mine
     studio.adapters.delete(OWNER, mine)
     assert on.tab_chosen(studio, "base", mine, REQUEST, CLICK)[2]["value"] == "reading"
-    *_, (told, *_) = on.compare(studio, None, None, "", "0", "", "", "base", theirs, 100, REQUEST)
-    assert "There is no adapter" in told
+    for gone in (mine, theirs):
+        asked = ("", "0", "", "", "base", gone, 100, REQUEST)
+        *_, (told, _, _, _, _, left, right) = on.compare(studio, None, None, *asked)
+        assert "That hand has been deleted. Choose another." in told
+        assert gone not in told
+        assert (left["value"], right["value"]) == ("base", "reading")
+        assert gone not in [name for _, name in right["choices"]]
     with pytest.raises(NotFound):
         on.open_session(studio, f"{COMPARE_WITH}{theirs}", "base", "reading", REQUEST)
 
@@ -169,7 +201,7 @@ def test_the_command_and_the_endpoint_take_hands_by_name(
     args = parser.parse_args(["compare", str(LINE), "--right", "ann", "--strength", "50"])
     assert cli_compare.run(args, studio) == 0
     assert "Ann at 50% [nano+ann." in capsys.readouterr().out
-    monkeypatch.setattr(on, "upload_path", lambda file: LINE)
+    monkeypatch.setattr(shared, "get_upload_folder", lambda: str(LINE.parent))
     asked: Any = {"path": str(LINE)}
     found = on.api_compare(studio, asked, "base", "Ann", 50)
     assert json.loads(json.dumps(found))["words"] == printed["words"]
@@ -179,14 +211,40 @@ def test_the_command_and_the_endpoint_take_hands_by_name(
 
 def test_a_corrected_line_of_ones_own_is_compared_on(studio: Studio) -> None:
     first = corrected(studio, 200, 1, text="dear sister")[0]
-    found, text = on._given(studio, OWNER, None, first)
-    assert (len(found), text) == (1, "dear sister")
+    found = given_lines(studio, OWNER, None, first, "base", "reading")
+    assert (len(found.pieces), found.known) == (1, "dear sister")
     with pytest.raises(InvalidRequest):
-        on._given(studio, "user:eve", None, first)
-    strips, chosen, session, kept = on.show_strips(studio, None, first, "old", REQUEST)
-    assert not strips["visible"]
-    assert (chosen, session, kept["choices"]) == ("0", "", [])
-    assert on.show_strips(studio, None, None, "kept", REQUEST) == [gr.skip()] * 4
+        given_lines(studio, "user:eve", None, first, "base", "reading")
+
+
+def test_what_is_given_last_takes_the_other_away(studio: Studio, upload: Upload) -> None:
+    first = corrected(studio, 200, 1, text="dear sister")[0]
+    picture, strips, chosen, session, kept, result = on.line_chosen(studio, first, "base", "reading", REQUEST)
+    assert picture is None and not strips["visible"]
+    assert (chosen, session, kept["choices"], result) == ("0", "", [], on.NOTHING_YET)
+    finds(studio, 3)
+    line, strips, chosen, session, kept, result = on.picture_given(studio, upload(PAGE))
+    assert line is None and strips["value"].count("data-line") == 3
+    assert (chosen, session, kept["choices"], result) == ("0", "", [], on.NOTHING_YET)
+    assert on.picture_given(studio, None)[1]["value"] == ""
+    assert on.line_chosen(studio, None, "base", "reading", REQUEST) == [gr.skip()] * 6
+
+
+def test_a_picture_that_cannot_be_read_is_told_in_our_words(studio: Studio, upload: Upload) -> None:
+    huge = io.BytesIO()
+    Image.new("1", (15_000, 15_000)).save(huge, "PNG")
+    _, strips, *_, told = on.picture_given(studio, upload(huge.getvalue()))
+    assert "mine.png has too many pixels" in told and "Scale it down" in told
+    assert strips["value"] == ""
+    assert "is not an image" in on.picture_given(studio, upload(b"a letter"))[-1]
+
+
+def test_gradio_decodes_no_picture_before_we_do(studio: Studio) -> None:
+    page = build_app(studio)
+    (picture,) = (b for b in page.blocks.values() if b.elem_id == "compare-picture")
+    taking = [made for made in page.fns.values() if picture in made.inputs]
+    assert len(taking) == 5
+    assert not any(made.preprocess for made in taking)
 
 
 def test_lines_that_no_training_learns_from_are_compared_together(studio: Studio) -> None:
@@ -195,8 +253,53 @@ def test_lines_that_no_training_learns_from_are_compared_together(studio: Studio
     corrected(studio, 90, 6, text="dear brother")
     label, value = on.tab_chosen(studio, "base", "reading", REQUEST, CLICK)[0]["choices"][0]
     assert (label, value) == ("all 6 lines kept back to test on", on.HELD)
-    strips, known = on._given(studio, OWNER, None, on.HELD)
-    assert (len(strips), known.splitlines()) == (6, ["dear brother"] * 6)
+    found = given_lines(studio, OWNER, None, on.HELD, "base", "reading")
+    assert (len(found.pieces), found.known.splitlines()) == (6, ["dear brother"] * 6)
+
+
+def test_a_reference_of_another_number_of_lines_is_refused(
+    studio: Studio, upload: Upload, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ann = hand(studio, size=0.0)
+    page = upload(PAGE)
+    finds(studio, 3)
+
+    def read(reference: str) -> str:
+        asked = ("", "1", "", reference, "base", ann, 100.0, REQUEST)
+        *_, (html, *_) = on.compare(studio, page, None, *asked)
+        return str(html)
+
+    assert "<p>two</p>" in read("one\n\ntwo\nthree")
+    assert "<p>two</p>" in read("two")
+    assert "Lines of text: 2. Lines of writing: 3." in read("one\ntwo")
+    assert on.api_compare(studio, page, "base", ann, reference="one\ntwo\nthree")["reference"] == "one"
+    with pytest.raises(InvalidRequest, match="Lines of text: 2"):
+        on.api_compare(studio, page, "base", ann, reference="one\ntwo")
+    parser = argparse.ArgumentParser()
+    cli_compare.add_parser(parser.add_subparsers())
+    two = tmp_path / "two.txt"
+    two.write_text("one\ntwo")
+    named = ["compare", page["path"], "--right", ann, "--reference", str(two)]
+    with pytest.raises(InvalidRequest, match="Lines of text: 2"):
+        cli_compare.run(parser.parse_args(named), studio)
+
+
+def test_lines_that_are_too_many_are_named(
+    studio: Studio, upload: Upload, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ann = hand(studio, size=0.0)
+    page = upload(PAGE)
+    finds(studio, 26, skipped=1)
+    note = "The first 24 of 26 lines are compared. Ink that may be no writing is left out: 1 place."
+    assert note in on.picture_given(studio, page)[1]["value"]
+    asked = ("", "0", "", "\n".join(f"row {n}." for n in range(26)), "base", ann, 100.0, REQUEST)
+    *_, (html, *_) = on.compare_all(studio, page, None, *asked)
+    assert note in html and "row 23." in html and "row 24." not in html
+    assert on.api_compare(studio, page, "base", ann, lines=True)["note"] == note
+    parser = argparse.ArgumentParser()
+    cli_compare.add_parser(parser.add_subparsers())
+    cli_compare.run(parser.parse_args(["compare", page["path"], "--right", ann, "--lines"]), studio)
+    assert note in capsys.readouterr().err
 
 
 def test_what_is_shipped_is_told_without_loading_a_model(studio: Studio) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,8 @@ MOST_LINES = 24
 LINE_TOKENS = 96
 """Of one line that is read: more is no line any more."""
 HIGHEST_STRENGTH = 1.5
+ID = r"[0-9a-hjkmnp-tv-z]{26}"
+"""How ids of adapters look (core/ids.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +252,8 @@ def _named(choices: Sequence[Choice], name: str) -> Choice:
     if by_title:
         ids = ", ".join(c.name for c in by_title)
         raise InvalidRequest(f"Several adapters are called {name!r}.", f"Name one by its id: {ids}.")
+    if re.fullmatch(ID, name):
+        raise InvalidRequest("That hand has been deleted.", "Choose another.")
     known = ", ".join(c.title if c.title == c.name else f"{c.title} ({c.name})" for c in choices)
     raise InvalidRequest(f"There is no adapter {name[:60]!r}.", f"Choose one of: {known}.")
 

@@ -117,21 +117,28 @@ def bind(panel: Panel, shared: Shared, studio: Studio) -> None:
     sides = [panel.left, panel.right]
     shared.tabs.select(guarded(on.tab_chosen, studio), sides, [panel.corrected, *sides], **quick)
     given = [panel.picture, panel.corrected]
-    for changed in (panel.picture.change, panel.corrected.input):
-        changed(
-            guarded(on.show_strips, studio), [*given, panel.session],
-            [panel.strips, panel.chosen, panel.session, panel.kept],
-            concurrency_id=ENGINE_QUEUE, **quick,
+    # Gradio would decode a picture before our limits are looked at.
+    raw = {**quick, "preprocess": False}
+    begun = [panel.strips, panel.chosen, panel.session, panel.kept, panel.result]
+    panel.picture.input(
+        guarded(on.picture_given, studio), panel.picture, [panel.corrected, *begun], concurrency_id=ENGINE_QUEUE, **raw
+    )  # fmt: skip
+    panel.corrected.input(
+        guarded(on.line_chosen, studio), [panel.corrected, *sides], [panel.picture, *begun], concurrency_id=ENGINE_QUEUE, **quick
+    )  # fmt: skip
+    for side in sides:
+        side.input(
+            guarded(on.side_chosen, studio), [panel.corrected, *sides], [panel.corrected, panel.strips, panel.chosen], **quick
         )  # fmt: skip
     panel.strips.select(
-        guarded(on.choose_strip, studio), [*given, panel.session], [panel.strips, panel.chosen], **quick
+        guarded(on.choose_strip, studio), [*given, panel.session, *sides], [panel.strips, panel.chosen], **raw
     )
     for button, handler in ((panel.compare, on.compare), (panel.every, on.compare_all)):
         button.click(
-            guarded(handler, studio), panel.request, panel.shown, concurrency_id=ENGINE_QUEUE,
-            concurrency_limit=4, **quick,
+            guarded(handler, studio), panel.request, [*panel.shown, panel.corrected, *sides],
+            concurrency_id=ENGINE_QUEUE, concurrency_limit=4, **raw,
         )  # fmt: skip
-    panel.kept.input(guarded(on.choose_kept, studio), panel.kept, panel.shown, **quick)
+    panel.kept.input(guarded(on.choose_kept, studio), [panel.kept, *given], panel.shown, **raw)
     shared.opened.change(
         guarded(on.open_session, studio), [shared.opened, *sides],
         [*given, panel.strips, panel.chosen, panel.reference, *sides, *panel.shown], **quick,
