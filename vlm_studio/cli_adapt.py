@@ -105,10 +105,8 @@ def _leave_out(args: argparse.Namespace, studio: Studio) -> int:
 
 
 def _next(args: argparse.Namespace, studio: Studio) -> int:
-    lines = studio.adapting.next_lines(args.owner, args.count)
-    sources = studio.adapter_store.sources(args.owner, [line.line.line_id for line in lines])
-    for line in lines:
-        print(f"{line.gain:5.1f}  {sources.get(line.line.line_id, '')}: {line.line.reading.text}")
+    for line in studio.adapting.next_lines(args.owner, args.count):
+        print(f"{line.gain:5.1f}  {line.line.source}: {line.line.reading.text}")
     return 0
 
 

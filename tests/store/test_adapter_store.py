@@ -100,10 +100,10 @@ def test_lines_are_left_out_and_the_others_wait(kept: Kept, store: AdapterStore)
 
 def test_lines_name_the_file_that_they_stand_in(kept: Kept, store: AdapterStore) -> None:
     _, page = kept.session_with_page()
-    (line,) = kept.transcripts.save_reading(OWNER, page.id, page_reading(page.page, "one"))
+    kept.transcripts.save_reading(OWNER, page.id, page_reading(page.page, "one"))
     (asset,) = (asset for _, asset in kept.sessions.assets(OWNER, page.session_id))
-    assert store.sources(OWNER, [line.id, "nobody's"]) == {line.id: asset.filename}
-    assert store.sources(OTHER, [line.id]) == {}
+    assert [line.source for line in store.uncorrected(OWNER)] == [asset.filename]
+    assert store.uncorrected(OTHER) == ()
 
 
 def test_readings_are_counted_by_who_signed_them(kept: Kept, store: AdapterStore) -> None:

@@ -18,7 +18,7 @@ def corrected(page: str, count: int) -> list[TrainingLine]:
 def waiting(line_id: str, page: str, confidence: float, text: str = "hello there") -> ReadLineOf:
     words = tuple(WordReading(w, confidence, Box(0, 0, 9, 9)) for w in text.split())
     return ReadLineOf(
-        line_id, "s", "Notes", page, Line(Box(0, 0, 9, 9)), LineReading(text, confidence, words)
+        line_id, "s", "notes.png", page, Line(Box(0, 0, 9, 9)), LineReading(text, confidence, words)
     )
 
 

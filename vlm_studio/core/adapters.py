@@ -157,8 +157,8 @@ class ReadLineOf:
 
     line_id: str
     session_id: str
-    title: str
-    """Of its session."""
+    source: str
+    """The file that it stands in, with the page where that is not the first."""
     page_image_sha256: str
     line: Line
     reading: LineReading

@@ -17,6 +17,9 @@ differs from line to line, and the surest reading tells (vlm_studio/recipe/LOG.m
 DOUBTFUL_BELOW = 0.5
 """A word read with less confidence than this is marked as doubtful: it is rather wrong than right."""
 
+SAME_LINE = 0.5
+"""Two boxes that overlap this much (intersection over union) are the same line, found again; a word of a line is not the line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -56,6 +59,12 @@ class Box:
             min(self.right, other.right),
             min(self.bottom, other.bottom),
         )
+
+    def overlap(self, other: Box) -> float:
+        """Intersection over union, 0-1."""
+        common = self.intersection(other).area
+        together = self.area + other.area - common
+        return common / together if together > 0 else 0.0
 
     def moved(self, dx: float, dy: float) -> Box:
         return Box(self.left + dx, self.top + dy, self.right + dx, self.bottom + dy)

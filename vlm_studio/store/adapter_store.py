@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,7 +23,7 @@ from vlm_studio.core.sessions import JobState
 from vlm_studio.store.blobs import BlobStore
 from vlm_studio.store.database import Database
 from vlm_studio.store.reading_json import line_of, reading_of
-from vlm_studio.store.session_store import SessionStore
+from vlm_studio.store.session_store import SOURCE, SessionStore
 
 NAME_CHARS = 80
 NOTES_CHARS = 2_000
@@ -179,7 +179,7 @@ class AdapterStore:
         """Lines of the owner that a reader wrote last, those of the newest sessions first."""
         with self.database.read() as db:
             rows = db.execute(
-                "SELECT line.id, session.id, session.title, page.image_sha256, x0, y0, x1, y1, quad, col, "
+                f"SELECT line.id, session.id, {SOURCE}, page.image_sha256, x0, y0, x1, y1, quad, col, "
                 "maybe_skipped, v.text, v.confidence, v.words, v.writer, v.warnings "
                 "FROM line JOIN line_version v ON v.line_id = line.id AND v.number = line.current "
                 "JOIN page ON page.id = line.page_id JOIN asset ON asset.id = page.asset_id "
@@ -191,18 +191,6 @@ class AdapterStore:
         return tuple(
             ReadLineOf(r[0], r[1], r[2], r[3], line_of(*r[4:11]), reading_of(*r[11:16])) for r in rows
         )
-
-    def sources(self, owner: str, line_ids: Collection[str]) -> dict[str, str]:
-        """The file that each line stands in, with the page where that is not the first, as `TrainingLine.source`."""
-        with self.database.read() as db:
-            rows = db.execute(
-                "SELECT line.id, asset.filename || CASE WHEN page.idx > 0 THEN ', page ' || (page.idx + 1) ELSE '' END "
-                "FROM line JOIN page ON page.id = line.page_id JOIN asset ON asset.id = page.asset_id "
-                "JOIN session ON session.id = asset.session_id "
-                "WHERE session.owner = ? AND line.id IN (SELECT value FROM json_each(?))",
-                (owner, json.dumps(list(line_ids))),
-            ).fetchall()
-        return {str(line_id): str(source) for line_id, source in rows}
 
     def readings(self, owner: str, signed: str) -> int:
         """How many versions of the owner's lines were written by a reader of that name."""

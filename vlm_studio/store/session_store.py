@@ -22,6 +22,9 @@ TITLE_CHARS = 200
 TAG_CHARS = 40
 TAGS = 20
 
+SOURCE = "asset.filename || CASE WHEN page.idx > 0 THEN ', page ' || (page.idx + 1) ELSE '' END"
+"""SQL of the file that a page is of, with its number where it is not the first."""
+
 _SESSION = (
     "SELECT id, owner, kind, title, created_at, updated_at, pinned, archived, deleted_at, "
     "(SELECT json_group_array(tag) FROM session_tag WHERE session_id = session.id) FROM session"

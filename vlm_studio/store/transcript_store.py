@@ -13,6 +13,7 @@ from typing import Any
 from sqlite_utils import Database as SqliteDatabase
 
 from vlm_studio.core.documents import (
+    SAME_LINE,
     Author,
     Correction,
     Line,
@@ -34,11 +35,9 @@ from vlm_studio.store.reading_json import (
     words_json,
 )
 from vlm_studio.store.search import SearchIndex
-from vlm_studio.store.session_store import SessionStore
+from vlm_studio.store.session_store import SOURCE, SessionStore
 
 LINE_CHARS = 4_000
-SAME_LINE = 0.5
-"""Two boxes whose common part is this much of both together are the same line, found again."""
 
 _LINE = (
     "SELECT line.id, line.page_id, x0, y0, x1, y1, quad, col, maybe_skipped, v.text, v.confidence, v.words, "
@@ -241,8 +240,7 @@ class TranscriptStore:
                 "SELECT line.id, session.id, page.image_sha256, x0, y0, x1, y1, quad, col, maybe_skipped, "
                 "v.text, coalesce((SELECT r.text FROM line_version r WHERE r.line_id = line.id "
                 "AND r.author = 'reader' AND r.number < v.number ORDER BY r.number DESC LIMIT 1), ''), "
-                "v.writer, v.created_at, "
-                "asset.filename || CASE WHEN page.idx > 0 THEN ', page ' || (page.idx + 1) ELSE '' END "
+                f"v.writer, v.created_at, {SOURCE} "
                 "FROM line JOIN line_version v ON v.line_id = line.id AND v.number = line.current "
                 "JOIN page ON page.id = line.page_id JOIN asset ON asset.id = page.asset_id "
                 f"JOIN session ON session.id = asset.session_id WHERE {_SEEN} AND v.author = 'person' "
@@ -358,9 +356,7 @@ def _found_again(line: Line, before: Sequence[KeptLine]) -> KeptLine | None:
     """The line of `before` at the same place, if any."""
     best, best_share = None, SAME_LINE
     for old in before:
-        common = line.box.intersection(old.line.box).area
-        together = line.box.area + old.line.box.area - common
-        share = common / together if together > 0 else 0.0
+        share = line.box.overlap(old.line.box)
         if share >= best_share:
             best, best_share = old, share
     return best

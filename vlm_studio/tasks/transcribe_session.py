@@ -17,6 +17,7 @@ from PIL import Image
 
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.documents import (
+    SAME_LINE,
     Asset,
     Box,
     Correction,
@@ -217,7 +218,7 @@ class TranscribeSessions:
         known = list(self.transcripts.lines(owner, page_id))
         kept = []
         for read in found:
-            same = next((line for line in known if _same(line.line.box, read.line.box)), None)
+            same = next((old for old in known if old.line.box.overlap(read.line.box) >= SAME_LINE), None)
             if same is None:
                 kept.append(self.transcripts.add_line(owner, page_id, read))
             else:
@@ -246,8 +247,3 @@ class TranscribeSessions:
         title = _ENDING.sub("", self.sessions.get(owner, session_id).title)
         safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in title).strip()[:60] or "transcription"
         return content, safe + extension
-
-
-def _same(one: Box, other: Box) -> bool:
-    """Whether two boxes hold the same line: what they share is most of either. A word of a line is not the line."""
-    return one.intersection(other).area > 0.6 * max(one.area, other.area)

@@ -151,11 +151,10 @@ def _about(entry: LearnLine, held: set[str], owner: str) -> str:
 
 def _next(studio: Studio, owner: str) -> str:
     chosen = studio.adapting.next_lines(owner)
-    sources = studio.adapter_store.sources(owner, [n.line.line_id for n in chosen])
     rows = [
         StripRow(
             f"{n.line.session_id}/{n.line.line_id}", _picture(studio, owner, n.line), n.line.reading.text,
-            f"{sources.get(n.line.line_id, '')}: " + ("about 1 letter" if n.gain < 1.5 else f"about {round(n.gain)} letters") + " in doubt",
+            f"{n.line.source}: " + ("about 1 letter" if n.gain < 1.5 else f"about {round(n.gain)} letters") + " in doubt",
         )
         for n in chosen
     ]  # fmt: skip
