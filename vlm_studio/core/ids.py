@@ -7,6 +7,8 @@ import time
 from datetime import UTC, datetime
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+ID = rf"[{_BASE32}]{{26}}"
+"""Regular expression of `new_id`."""
 
 
 def new_id() -> str:

@@ -16,7 +16,7 @@ from typing import IO, Any, get_args
 from sqlite_utils import Database
 
 from vlm_studio.core.errors import DamagedFile, FileTooLarge, UnsupportedFile
-from vlm_studio.core.ids import new_id
+from vlm_studio.core.ids import ID, new_id
 from vlm_studio.core.sessions import SessionKind
 from vlm_studio.store.archive import parsed
 from vlm_studio.store.references import Schema
@@ -25,7 +25,7 @@ from vlm_studio.store.session_store import clean_title
 ROW_BYTES = 64 * 1024**2
 """The longest line of an archive: a page with its whole text layer stays far below."""
 
-_ID = re.compile(r"(?<![0-9a-zA-Z])[0-9a-hjkmnp-tv-z]{26}(?![0-9a-zA-Z])")
+_ID = re.compile(rf"(?<![0-9a-zA-Z]){ID}(?![0-9a-zA-Z])")
 """An id of core.ids that stands inside a text or JSON value."""
 _INT64 = 1 << 63
 

@@ -26,6 +26,7 @@ from vlm_studio.core.comparison import (
 )
 from vlm_studio.core.conversation import Ask, GenParams, ImagePart, TextPart, Turn, Variant
 from vlm_studio.core.errors import InvalidRequest
+from vlm_studio.core.ids import ID
 from vlm_studio.core.ports import ModelCard
 from vlm_studio.tasks.compare_sides import Bench, Said
 from vlm_studio.tasks.scoring import alike, difference, normal, score, total
@@ -39,8 +40,6 @@ MOST_LINES = 24
 LINE_TOKENS = 96
 """Of one line that is read: more is no line any more."""
 HIGHEST_STRENGTH = 1.5
-ID = r"[0-9a-hjkmnp-tv-z]{26}"
-"""How ids of adapters look (core/ids.py)."""
 
 
 @dataclass(frozen=True, slots=True)

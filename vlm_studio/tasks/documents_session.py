@@ -19,7 +19,7 @@ from vlm_studio.core.asked import AskedTurn, KeptDocument
 from vlm_studio.core.cancel import CancelToken
 from vlm_studio.core.conversation import TextPart, Variant
 from vlm_studio.core.documents import Asset
-from vlm_studio.core.errors import InvalidRequest, NotFound, PasswordNeeded, StudioError
+from vlm_studio.core.errors import InvalidRequest, NotFound, StudioError
 from vlm_studio.core.ids import new_id, utc_now
 from vlm_studio.core.passages import PageText
 from vlm_studio.core.sessions import JobState, Session, SessionKind
@@ -78,12 +78,6 @@ class DocumentRow:
     answer: DocumentAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class TakenDocuments(Taken[KeptDocument]):
-    locked: tuple[int, ...]
-    """Which of the files, by number, wait for their password."""
-
-
 class DocumentSessions:
     """The Documents tab's and the API's use cases. Every method takes the owner of the rows."""
 
@@ -106,23 +100,16 @@ class DocumentSessions:
 
     def add_files(
         self, owner: str, session_id: str, files: Sequence[tuple[str, bytes]], password: str = ""
-    ) -> TakenDocuments:
+    ) -> Taken[KeptDocument]:
         """Keep files in a session (a new one where `session_id` is empty) and begin to take them in.
 
         Returns once they are opened. Raises NotFound for somebody else's session, InvalidRequest for too many
         files, StoreError.
         """
         notes: list[str] = []
-        locked: list[int] = []
-        numbers = iter(range(len(files)))
 
         def keep(session_id: str, name: str, data: bytes) -> Iterator[tuple[str, KeptDocument]]:
-            number = next(numbers)
-            try:
-                asset, content, pages, note = self._opened(name, data, password)
-            except PasswordNeeded:
-                locked.append(number)
-                raise
+            asset, content, pages, note = self._opened(name, data, password)
             self.blobs.put(content, asset.mime)
             session_id = session_id or self.sessions.create(owner, "documents", asset.filename).id
             yield session_id, self.store.add(owner, session_id, asset, pages)
@@ -131,8 +118,7 @@ class DocumentSessions:
 
         taken = take_files(session_id, files, self.limits, keep)
         self.indexer.start()
-        problems = (*taken.problems, *notes)
-        return TakenDocuments(taken.session_id, taken.kept, problems, taken.wants_password, tuple(locked))
+        return replace(taken, problems=(*taken.problems, *notes))
 
     def _opened(self, name: str, data: bytes, password: str) -> tuple[Asset, bytes, int, str]:
         """The file as it is kept (an encrypted PDF unlocked), how many pages it has, and what to know of it."""

@@ -21,7 +21,12 @@ class Taken(Generic[Thing]):
     kept: tuple[Thing, ...]
     problems: tuple[str, ...]
     """A sentence for each file that could not be used, or not all of it."""
-    wants_password: bool
+    locked: tuple[int, ...]
+    """Which of the files, by number, wait for their password."""
+
+    @property
+    def wants_password(self) -> bool:
+        return bool(self.locked)
 
 
 def take_files(
@@ -40,8 +45,8 @@ def take_files(
         )
     kept: list[Thing] = []
     problems: list[str] = []
-    locked = False
-    for name, data in files:
+    locked: list[int] = []
+    for number, (name, data) in enumerate(files):
         try:
             for place, thing in keep(session_id, name, data):
                 session_id = place  # a new session takes the next files too
@@ -49,6 +54,7 @@ def take_files(
         except NotFound:
             raise
         except StudioError as problem:
-            locked = locked or isinstance(problem, PasswordNeeded)
+            if isinstance(problem, PasswordNeeded):
+                locked.append(number)
             problems.append(str(problem))
-    return Taken(session_id, tuple(kept), tuple(problems), locked)
+    return Taken(session_id, tuple(kept), tuple(problems), tuple(locked))

@@ -76,9 +76,8 @@ def undo(
     studio: Studio, session_id: str, page: int, line: str, given: str, text: str, request: gr.Request
 ) -> list[Any]:
     """Back to the version before; what was typed and not yet kept becomes one, so that redo brings it back."""
-    owner = owner_of(studio.settings, request)
-    keep_typed(studio, line, given, text, request)
-    studio.transcriptions.undo(owner, _find(studio, owner, session_id, page, line)[1].id)
+    owner = _settled(studio, session_id, page, line, given, text, request)
+    studio.transcriptions.undo(owner, line)
     return _again(studio, owner, session_id, page, line)
 
 
@@ -86,9 +85,8 @@ def redo(
     studio: Studio, session_id: str, page: int, line: str, given: str, text: str, request: gr.Request
 ) -> list[Any]:
     """Forward again; what was typed meanwhile is kept instead, and then there is nothing to go forward to."""
-    owner = owner_of(studio.settings, request)
-    keep_typed(studio, line, given, text, request)
-    studio.transcriptions.redo(owner, _find(studio, owner, session_id, page, line)[1].id)
+    owner = _settled(studio, session_id, page, line, given, text, request)
+    studio.transcriptions.redo(owner, line)
     return _again(studio, owner, session_id, page, line)
 
 
@@ -96,10 +94,19 @@ def reread_line(
     studio: Studio, session_id: str, page: int, line: str, given: str, text: str, reader: str,
     request: gr.Request,
 ) -> Iterator[list[Any]]:  # fmt: skip
-    owner = owner_of(studio.settings, request)
-    keep_typed(studio, line, given, text, request)
-    studio.transcriptions.reread(owner, _find(studio, owner, session_id, page, line)[1].id, reader)
+    owner = _settled(studio, session_id, page, line, given, text, request)
+    studio.transcriptions.reread(owner, line, reader)
     yield _again(studio, owner, session_id, page, line)
+
+
+def _settled(
+    studio: Studio, session_id: str, page: int, line: str, given: str, text: str, request: gr.Request
+) -> str:
+    """Keep what was typed before something else is done to the line. The owner; raises as `_find`."""
+    keep_typed(studio, line, given, text, request)
+    owner = owner_of(studio.settings, request)
+    _find(studio, owner, session_id, page, line)
+    return owner
 
 
 def _find(studio: Studio, owner: str, session_id: str, page: int, line: str) -> tuple[int, KeptLine, int]:
