@@ -13,6 +13,7 @@ from PIL import Image
 from vlm_studio.core.errors import GenerationFailed, InvalidRequest
 from vlm_studio.core.sessions import LOCAL_OWNER
 from vlm_studio.ingest.upload import read_file
+from vlm_studio.tasks.documents_scope import length_of
 from vlm_studio.tasks.inspect import Inspected, Step
 from vlm_studio.tasks.inspect_export import honesty_value, inspection_value
 from vlm_studio.tasks.inspect_look import Checked, Chosen, Look, Method
@@ -50,8 +51,7 @@ def run(args: argparse.Namespace, studio: Studio) -> int:
     session = inspections.open_file(LOCAL_OWNER, args.image.name, data)
     pages = inspections.pages(LOCAL_OWNER, session)
     if args.page > len(pages):
-        count = f"{len(pages)} page{'' if len(pages) == 1 else 's'}"
-        raise InvalidRequest(f"{args.image.name} has {count}.", "Choose one of them with --page.")
+        raise InvalidRequest(length_of(args.image.name, len(pages)), "Choose one of them with --page.")
     page = pages[args.page - 1]
     lines = [args.line - 1] if args.line > 0 else []
     made = None
